@@ -1,0 +1,1 @@
+"""Events between servers: the records, one Bus protocol, and its twins."""

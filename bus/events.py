@@ -1,0 +1,61 @@
+"""The records on the bus: hints between servers, never the truth (the store is).
+
+Each is one frozen struct; `made_at` (Unix seconds by the maker's clock) lets a reader see that a record is old.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Committed(msgspec.Struct, frozen=True, tag="committed"):
+    """Messages of one room that one commit wrote, ascending and without holes.
+
+    `bodies` are the encoded message objects ({"seq":..,"from":..,"text":..,"at":..}), as they go into frames:
+    encoded once in the whole fleet.
+    """
+
+    room: str
+    room_id: int
+    epoch: str
+    first_seq: int
+    bodies: list[msgspec.Raw]
+    made_at: float = 0.0
+
+
+class Members(msgspec.Struct, frozen=True, tag="members"):
+    """Who joined and left a room on one boot of one server: [user id, name] pairs and user ids."""
+
+    room: str
+    joined: list[tuple[str, str]]
+    left: list[str]
+    made_at: float = 0.0
+
+
+class Typing(msgspec.Struct, frozen=True, tag="typing"):
+    """A user types in a room."""
+
+    room: str
+    user_id: str
+    user_name: str
+    made_at: float = 0.0
+
+
+class Read(msgspec.Struct, frozen=True, tag="read"):
+    """A user's read mark moved."""
+
+    room: str
+    user_id: str
+    seq: int
+    made_at: float = 0.0
+
+
+class RoomDeleted(msgspec.Struct, frozen=True, tag="room_deleted"):
+    """A room is gone, with its history."""
+
+    room: str
+    room_id: int
+    made_at: float = 0.0
+
+
+Event = Committed | Members | Typing | Read | RoomDeleted
