@@ -1,0 +1,26 @@
+"""What the command line can fail with, and its exit codes.
+
+Wrong   the person's to mend: a flag, a variable, a file, a port, a directory. One line, exit code 2, no traceback
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+OK = 0
+FAILED = 1  # the work was done and the answer is bad: a failing check
+WRONG = 2  # nothing was done: the call has to be changed first
+
+
+class Wrong(Exception):
+    """Only the person at the keyboard can mend it; str() is one line: what is wrong, where, what is right."""
+
+
+def suggestion(word: str, names: Iterable[str]) -> str:
+    """`; did you mean "port"?` for the nearest of names, or nothing when none is near."""
+    near = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""

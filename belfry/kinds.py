@@ -1,0 +1,212 @@
+"""The kinds of value a setting can have: how each is read from text or TOML, and what is said when it does not fit."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+SECONDS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+ROOM_NAME = re.compile(r"[a-z0-9._-]{1,64}")
+YES = ("yes", "true", "on", "1")
+NO = ("no", "false", "off", "0")
+
+
+class Kind(Protocol):
+    """A set of values. `right` completes the sentence "give ..."."""
+
+    @property
+    def right(self) -> str: ...
+
+    @property
+    def metavar(self) -> str: ...
+
+    def read(self, raw: Any) -> Any:
+        """The value of a text, or of what TOML made of it. Raises ValueError; its text, if any, replaces `right`."""
+
+    def show(self, value: Any) -> str:
+        """The value as one would type it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number within bounds; `whole` takes no fraction."""
+
+    least: float
+    most: float = math.inf
+    whole: bool = True
+    metavar: str = "N"
+
+    @property
+    def right(self) -> str:
+        noun = "a whole number" if self.whole else "a number"
+        if self.most == math.inf:
+            return f"{noun}, {self.least:g} or more"
+        return f"{noun} from {self.least:g} to {self.most:g}"
+
+    def read(self, raw: Any) -> int | float:
+        if isinstance(raw, bool) or not isinstance(raw, str | int | float):
+            raise ValueError
+        value = int(raw) if self.whole and not isinstance(raw, float) else float(raw)
+        if self.whole and value != int(value):
+            raise ValueError
+        if not self.least <= value <= self.most or not math.isfinite(value):
+            raise ValueError
+        return int(value) if self.whole else value
+
+    def show(self, value: Any) -> str:
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """Seconds, bare or as 90s, 15m, 24h, 7d."""
+
+    least: float = 0.0
+    most: float = 10 * 365 * 86_400.0  # ten years: over it a slip of the hand, and under what any clock can add
+    metavar: str = "TIME"
+
+    @property
+    def right(self) -> str:
+        return f"seconds from {self.least:g} on, bare or with a unit: 90, 15m, 24h, 7d"
+
+    def read(self, raw: Any) -> float:
+        if isinstance(raw, bool) or not isinstance(raw, str | int | float):
+            raise ValueError
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(raw).strip(), re.ASCII)
+        if not found:
+            raise ValueError
+        value = float(found[1]) * SECONDS[found[2]]
+        if not self.least <= value <= self.most:
+            raise ValueError
+        return value
+
+    def show(self, value: Any) -> str:
+        for unit in ("d", "h", "m"):
+            if value and value % SECONDS[unit] == 0 and value != SECONDS["d"]:
+                return f"{value / SECONDS[unit]:g}{unit}"
+        return "24h" if value == SECONDS["d"] else f"{value:g}s"
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """On or off: --name and --no-name."""
+
+    metavar: str = ""
+
+    @property
+    def right(self) -> str:
+        return "yes or no"
+
+    def read(self, raw: Any) -> bool:
+        if isinstance(raw, bool):
+            return raw
+        if isinstance(raw, str) and raw.lower() in YES + NO:
+            return raw.lower() in YES
+        raise ValueError
+
+    def show(self, value: Any) -> str:
+        return "yes" if value else "no"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    @property
+    def right(self) -> str:
+        return "one of " + ", ".join(self.words)
+
+    @property
+    def metavar(self) -> str:
+        return "|".join(self.words)
+
+    def read(self, raw: Any) -> str:
+        if raw not in self.words:
+            raise ValueError
+        return str(raw)
+
+    def show(self, value: Any) -> str:
+        return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text that matches a pattern as a whole."""
+
+    pattern: str
+    right: str
+    metavar: str = "TEXT"
+
+    def read(self, raw: Any) -> str:
+        if not isinstance(raw, str) or not re.fullmatch(self.pattern, raw):
+            raise ValueError
+        return raw
+
+    def show(self, value: Any) -> str:
+        return str(value) if value is not None else "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """A list: commas between in text, an array of strings in TOML; each item matches a pattern."""
+
+    pattern: str
+    right: str
+    metavar: str = "LIST"
+
+    def read(self, raw: Any) -> tuple[str, ...]:
+        items = [item.strip() for item in raw.split(",")] if isinstance(raw, str) else raw
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise ValueError
+        items = [item for item in items if item]
+        if not all(re.fullmatch(self.pattern, item) for item in items):
+            raise ValueError
+        return tuple(dict.fromkeys(items))
+
+    def show(self, value: Any) -> str:
+        return ",".join(value) if value else "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory's path; it need not exist."""
+
+    right: str = "the path of a directory"
+    metavar: str = "DIR"
+
+    def read(self, raw: Any) -> Path:
+        if not isinstance(raw, str) or not raw or "\0" in raw:
+            raise ValueError
+        return Path(raw).expanduser()
+
+    def show(self, value: Any) -> str:
+        return f"./{value}" if not value.is_absolute() else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A URL of one of some schemes; `later` are those that other versions know."""
+
+    schemes: tuple[str, ...]
+    right: str
+    later: tuple[str, ...] = ()
+    metavar: str = "URL"
+
+    def read(self, raw: Any) -> str:
+        if not isinstance(raw, str):
+            raise ValueError
+        scheme = urlsplit(raw).scheme
+        if scheme in self.later:
+            raise ValueError(f"{self.right} ({scheme}: is not in this version)")
+        if scheme not in self.schemes or any(character <= " " for character in raw):
+            raise ValueError
+        return raw
+
+    def show(self, value: Any) -> str:
+        return str(value) if value is not None else "none"

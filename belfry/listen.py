@@ -1,0 +1,139 @@
+"""The listening sockets, bound before anything else is done, so that a taken port is the first thing one hears."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+from belfry.errors import Wrong
+
+BACKLOG = 4_096  # connects that wait for accept; the kernel cuts it to net.core.somaxconn, 4,096 since Linux 5.4
+NEAR = 20  # ports tried above the taken one for the suggestion
+LISTENING = "0A"  # the state in /proc/net/tcp
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen on every address of host; port 0 is the same free port for all. Raises Wrong."""
+    bound: list[socket.socket] = []
+    try:
+        for family, address in _addresses(host, port):
+            chosen = bound[0].getsockname()[1] if bound and port == 0 else port
+            bound.append(_listening(family, address, chosen))
+    except OSError as error:
+        for one in bound:
+            one.close()
+        raise Wrong(_refusal(host, port, error)) from None
+    return bound
+
+
+def is_free(host: str, port: int) -> str | None:
+    """None when the port could be bound now, else why not, in one line."""
+    try:
+        for one in bind(host, port):
+            one.close()
+    except Wrong as wrong:
+        return str(wrong)
+    return None
+
+
+def url(listener: socket.socket) -> str:
+    """Where a browser on this machine opens it."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{host}:{port}"
+
+
+def is_public(listener: socket.socket) -> bool:
+    """Whether other machines can reach it: it is bound to more than loopback."""
+    host = listener.getsockname()[0]
+    return not (host.startswith("127.") or host == "::1")
+
+
+def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError):
+        raise Wrong(f"--host {host}: no such host; give an address of this machine, such as 127.0.0.1") from None
+    # A name such as localhost has two addresses; a scope of a link-local one (fe80::1%eth0) stays in the text.
+    return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
+
+
+def _listening(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # Connections of the last run in TIME_WAIT do not hold the port; a living listener still does.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # :: is everything, IPv4 too, as people who type it mean it; any other address is itself only.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address != "::"))
+        listener.bind((address, port))
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _refusal(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        holder = _holder(port)
+        by = f" by {holder}" if holder else ""
+        free = _free_near(host, port)
+        return (
+            f"port {port} on {host} is taken{by}; stop it, or choose another port{f': --port {free}' if free else ''}"
+        )
+    if error.errno == errno.EACCES:
+        return f"port {port} is for root only; choose one from 1024 up: --port 8000"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"--host {host} is no address of this machine; give one that is, or 0.0.0.0 for all"
+    return f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}; choose another --host or --port"
+
+
+def _free_near(host: str, port: int) -> int | None:
+    for candidate in range(port + 1, min(port + NEAR, 65_536)):
+        try:
+            for family, address in _addresses(host, candidate):
+                _listening(family, address, candidate).close()
+        except OSError:
+            continue
+        return candidate
+    return None
+
+
+def _holder(port: int) -> str | None:
+    """`process 123 (name)` that listens on the port; None where /proc does not tell, or not us."""
+    try:
+        inodes = _inodes(port)
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit() and _holds(process, inodes):
+                return f"process {process.name} ({(process / 'comm').read_text().strip()})"
+    except OSError:
+        pass
+    return None
+
+
+def _inodes(port: int) -> set[str]:
+    found = set()
+    for table in ("tcp", "tcp6"):
+        path = Path("/proc/net") / table
+        for line in path.read_text().splitlines()[1:] if path.exists() else ():
+            fields = line.split()
+            if fields[3] == LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                found.add(f"socket:[{fields[9]}]")
+    return found
+
+
+def _holds(process: Path, inodes: set[str]) -> bool:
+    try:
+        for descriptor in (process / "fd").iterdir():
+            try:
+                if os.readlink(descriptor) in inodes:
+                    return True
+            except OSError:
+                continue  # closed meanwhile
+    except OSError:
+        pass  # another user's process, or it ended
+    return False

@@ -1,0 +1,132 @@
+"""The table of settings. Flags, BELFRY_ variables, keys of the TOML file, --help and the reference page come from it.
+
+`belfry/sources.py` reads it: a flag wins over the environment, that over the file, that over the default.
+Not in the table: the secret (BELFRY_SECRET, BELFRY_SECRET_FILE; never a flag), and the flags of one act, such as
+whom a token is for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from belfry.kinds import ROOM_NAME, Address, Choice, Directory, Duration, Kind, Names, Number, Switch, Text
+from chat.config import Config, Limits
+
+PREFIX = "BELFRY_"
+SECRET_VARIABLES = ("BELFRY_SECRET", "BELFRY_SECRET_FILE")
+FILE_VARIABLE = "BELFRY_CONFIG"
+
+SERVERS = ("up", "serve")
+LOCAL = ("doctor", "db", "token")  # commands that work on what a server left behind
+
+FROM_CONFIG = {
+    one.name: one.default for kind in (Limits, Config) for one in dataclasses.fields(kind) if one.name != "limits"
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. `name` is the key in the file; None as default is "not set"."""
+
+    name: str
+    kind: Kind
+    unit: str
+    help: str
+    group: str
+    commands: tuple[str, ...]
+    default: Any
+    up_default: Any = None  # what `belfry up` has instead, when it is not None
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.name.upper()
+
+    def default_for(self, command: str) -> Any:
+        return self.up_default if command == "up" and self.up_default is not None else self.default
+
+    def show_default(self, command: str) -> str:
+        return self.kind.show(self.default_for(command))
+
+
+def _of_config(
+    group: str, name: str, kind: Kind, unit: str, help: str, *, commands: tuple[str, ...] = SERVERS, up: Any = None
+) -> Setting:
+    """A setting that is a field of chat's Config or Limits: its default is the field's, said in one place."""
+    return Setting(name, kind, unit, help, group, commands, FROM_CONFIG[name], up)
+
+
+WHERE = "Where it listens"
+KEEPS = "What it keeps, and where"
+WHO = "Who may come"
+TIME = "Time"
+LIMIT = "Limits (0 is without limit)"
+LOG = "Logs"
+GROUPS = (WHERE, KEEPS, WHO, TIME, LIMIT, LOG)
+
+PUBLIC = r"(?:https?|wss?)://[^/\s]+\S*"
+ORIGIN = r"\*|https?://[^/\s,*]+"
+COUNT = Number(0, 2**31 - 1)  # a C int: more than that nothing counts here
+BYTES = Number(0, 2**40, metavar="BYTES")
+
+TABLE: tuple[Setting, ...] = (
+    _of_config(WHERE, "host", Text(r"[^\s/]+", "a host name or an address of this machine", "HOST"), "",
+               "address to listen on; 0.0.0.0 or :: is all of this machine's", commands=(*SERVERS, "doctor")),
+    _of_config(WHERE, "port", Number(0, 65_535, metavar="PORT"), "", "port to listen on; 0 is any free one",
+               commands=(*SERVERS, "doctor")),
+    _of_config(WHERE, "server_id", Text(r"[A-Za-z0-9._-]{1,64}", "1-64 of A-Z a-z 0-9 . _ -", "ID"), "",
+               "this server's name among the others"),
+    _of_config(WHERE, "public_url", Text(PUBLIC, "a URL such as https://chat.example.org", "URL"), "",
+               "where clients reach this server, when that is not where it listens"),
+    Setting("data", Directory(), "", "directory of the database and the secret; made if missing", KEEPS,
+            ("up", *LOCAL), Path("belfry-data")),
+    Setting("db", Address(("sqlite",), "sqlite:///path, e.g. sqlite:////var/lib/belfry/belfry.db", ("mysql",)), "",
+            "the database: sqlite:///relative/path or sqlite:////absolute/path", KEEPS, ("serve", *LOCAL), None),
+    Setting("bus", Address(("memory",), "memory:", ("kafka",)), "",
+            "events between servers; memory: is inside this process only", KEEPS, ("serve",), None),
+    _of_config(KEEPS, "first_rooms",
+               Names(ROOM_NAME.pattern, "rooms' names with commas between: 1-64 of a-z 0-9 . _ - each"), "",
+               "rooms made at the start if they are missing", up=("lobby",)),
+    _of_config(WHO, "guests", Switch(), "", "anybody may come in under a name of their choice", up=True),
+    _of_config(WHO, "token_ttl", Duration(1), "", "how long a guest's token is good"),
+    _of_config(WHO, "origins", Names(ORIGIN, "origins such as https://example.org with commas between, or *"), "",
+               "pages of other sites that may connect; the server's own always may"),
+    _of_config(TIME, "heartbeat", Duration(0.1, 3_600), "",
+               "time between pings; who is silent for twice that is disconnected"),
+    _of_config(TIME, "reconnect_window", Duration(0, 3_600), "",
+               "time over which clients spread their first retry after a crash"),
+    _of_config(TIME, "drain_deadline", Duration(0, 3_600), "", "longest time from SIGTERM to the end"),
+    _of_config(LIMIT, "send_rate", Number(0, 2**31 - 1, whole=False), "messages/s",
+               "a session's messages in the long run"),
+    _of_config(LIMIT, "send_burst", COUNT, "messages", "a session's messages at once"),
+    _of_config(LIMIT, "text_chars", COUNT, "characters", "length of one message"),
+    _of_config(LIMIT, "frame_bytes", BYTES, "bytes", "size of one frame from a client"),
+    _of_config(LIMIT, "outbox_bytes", BYTES, "bytes", "unsent to one slow reader before it is disconnected"),
+    _of_config(LIMIT, "rooms_per_session", COUNT, "rooms", "rooms one session may be in"),
+    _of_config(LIMIT, "sessions_per_user", COUNT, "sessions", "sessions one user may have; the oldest goes first"),
+    _of_config(LIMIT, "connections", COUNT, "connections", "open connections; over it 503",
+               commands=(*SERVERS, "doctor")),
+    _of_config(LIMIT, "handshakes_per_second", COUNT, "per second", "new websockets; over it 503 with Retry-After"),
+    Setting("log_level", Choice(("debug", "info", "warning", "error")), "",
+            "the least that is logged", LOG, SERVERS, "info"),
+    Setting("log_format", Choice(("auto", "human", "json")), "",
+            "auto: human on a terminal, JSON lines otherwise", LOG, SERVERS, "auto"),
+)  # fmt: skip
+
+BY_NAME: dict[str, Setting] = {setting.name: setting for setting in TABLE}
+
+
+def settings_of(command: str) -> tuple[Setting, ...]:
+    """The settings that a command reads, in the table's order."""
+    return tuple(setting for setting in TABLE if command in setting.commands)
+
+
+def config_fields() -> frozenset[str]:
+    """The settings that go into chat's Config, its Limits included, under the same name."""
+    return frozenset(FROM_CONFIG) & frozenset(BY_NAME)
