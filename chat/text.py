@@ -1,8 +1,8 @@
 """What people may call themselves and their rooms, and what they may say: the checks on every incoming text.
 
 Messages are kept exactly as sent, since code, poems and right-to-left quotations are all somebody's text; a
-reader's client isolates them. Names and titles stand inside other people's pages, so they are brought to one form
-(NFC) and may hold nothing that makes two of them look alike or that reorders what is around them.
+reader's client isolates them. Names and titles stand inside other people's pages, so they are brought to
+one form (NFC) and may hold nothing that makes two of them look alike or that reorders what is around them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ TITLE_CHARS = 100
 PERSON_NAME_CHARS = 40
 NONCE_CHARS = 64
 
-# Unicode's Default_Ignorable_Code_Point: drawn as nothing. U+2800 and the fillers claim to be letters or symbols
-# and are drawn as nothing too.
+# Unicode's Default_Ignorable_Code_Point: drawn as nothing. U+2800 and the fillers claim to be letters or
+# symbols and are drawn as nothing too.
 _IGNORABLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
@@ -32,9 +32,10 @@ _ROOM_NAME = re.compile(rf"[a-z0-9._-]{{1,{ROOM_NAME_CHARS}}}")
 # No space: HTTP trims it from a header's ends, and MySQL's padded comparison takes "a" and "a " for one.
 _NONCE = re.compile(rf"[!-~]{{1,{NONCE_CHARS}}}")
 
-# In a name or title an ignorable stays only where a script or an emoji needs it: a joiner between two characters
-# from Armenian upwards (never between Latin, Greek or Cyrillic letters, where it only makes look-alikes), a
-# variation selector behind an emoji, an ideograph or a Mongolian letter, the tags of a regional flag.
+# In a name or title an ignorable stays only where a script or an emoji needs it: a joiner between two
+# characters from Armenian upwards (never between Latin, Greek or Cyrillic letters, where it only makes
+# look-alikes), a variation selector behind an emoji, an ideograph or a Mongolian letter, the tags of a
+# regional flag.
 _NEEDED = re.compile(
     rf"(?<=[\u0530-\U0001faff])(?<![\u2800\u3164])[\u200c\u200d](?=[\u0530-\U0001faff])(?![{_IGNORABLE}\s])"
     r"|(?<=[#*0-9\xa9\xae\u203c-\u27ff\u2900-\u32ff\U0001f000-\U0001faff])[\ufe0e\ufe0f]"
@@ -42,9 +43,7 @@ _NEEDED = re.compile(
     r"|(?<=[\u1820-\u18aa])[\u180b-\u180d\u180f]"
     r"|(?<=\U0001f3f4)[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,6}\U000e007f"
 )
-_NOT_LABEL = re.compile(
-    rf"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff{_IGNORABLE}]"
-)
+_NOT_LABEL = re.compile(rf"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff{_IGNORABLE}]")
 
 
 def check_room_name(name: str) -> str:
@@ -83,16 +82,14 @@ def check_text(text: str, limit: int) -> str:
 def check_nonce(nonce: str) -> str:
     """Return a nonce unchanged, or raise Refused("nonce_invalid")."""
     if _NONCE.fullmatch(nonce) is None:
-        raise Refused(
-            "nonce_invalid", f"a nonce is 1-{NONCE_CHARS} printable ASCII characters without spaces"
-        )
+        raise Refused("nonce_invalid", f"a nonce is 1-{NONCE_CHARS} printable ASCII characters without spaces")
     return nonce
 
 
 def _label(text: str, limit: int, code: str, what: str) -> str:
     """Bring a line of text that others see beside their own into its one form, or raise Refused(code)."""
-    # Before the normalisation, whose sorting of combining marks is quadratic. Three or four code points compose
-    # to one at the most, so ten times the limit is nobody's name.
+    # Before the normalisation, whose sorting of combining marks is quadratic. Three or four code points
+    # compose to one at the most, so ten times the limit is nobody's name.
     if len(text) > 10 * limit:
         raise Refused(code, f"{what} has at most {limit} characters")
     text = unicodedata.normalize("NFC", text.strip())

@@ -1,0 +1,73 @@
+"""What stands on every answer: the browser's safety rules, who may keep it, and which other origins may read it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart import Response, request
+
+if TYPE_CHECKING:
+    from quart import Quart
+
+    from chat.config import Config
+
+SECURITY = {
+    "Content-Security-Policy": "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self' data:",
+            "connect-src 'self' ws: wss:",  # a redeploy may send the client to a server on another host
+            "manifest-src 'self'",
+            "font-src 'self'",
+            "base-uri 'none'",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+        )
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key",
+    "Access-Control-Max-Age": "600",  # seconds; a changed `origins` setting is felt within ten minutes
+}
+
+
+def install(app: Quart, config: Config) -> None:
+    """Put the headers on every answer of this app, errors too, and answer preflights."""
+
+    @app.before_request
+    async def preflight() -> Response | None:
+        asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        if not asked or allowed_origin(config) is None:
+            return None
+        return Response(b"", 204, headers=PREFLIGHT)
+
+    @app.after_request
+    async def finish(response: Response) -> Response:
+        response.headers.update(SECURITY)
+        if request.path.startswith("/v1/"):
+            response.headers["Cache-Control"] = "no-store"
+            response.vary.add("Origin")
+            if (origin := allowed_origin(config)) is not None:
+                response.headers["Access-Control-Allow-Origin"] = origin
+                response.headers["Access-Control-Expose-Headers"] = "Location, Retry-After"
+        else:
+            response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+
+def allowed_origin(config: Config) -> str | None:
+    """The request's Origin if a page from there may read /v1; there are no cookies, so nothing else is at stake."""
+    origin: str | None = request.headers.get("Origin")
+    if origin is None or not request.path.startswith("/v1/"):
+        return None
+    if "*" in config.origins:
+        return "*"
+    return origin if origin in config.origins else None
