@@ -40,9 +40,7 @@ class MemoryBus:
                 other._inbox.append((self._server_id, event))
                 other._arrived.set()
 
-    async def run(
-        self, deliver: Deliver, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def run(self, deliver: Deliver, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         self._exchange._buses.add(self)
         task_status.started()
         try:

@@ -9,9 +9,7 @@ from __future__ import annotations
 class Refused(Exception):
     """A request that is not done. `code` is for programs, `message` for people, `temporary` says to try again."""
 
-    def __init__(
-        self, code: str, message: str, *, temporary: bool = False, retry_ms: int | None = None
-    ) -> None:
+    def __init__(self, code: str, message: str, *, temporary: bool = False, retry_ms: int | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message

@@ -33,7 +33,7 @@ NBF_LEEWAY = 60.0  # seconds a token may come before its nbf: two machines' cloc
 
 TICKET = "ticket"  # the header's typ; RFC 8725, 3.11: kinds of tokens are told apart by it
 
-SUBJECT = "^[!-~]{1,64}$"  # user ids stand in keys of the database and in logs
+SUBJECT = r"\A[!-~]{1,64}\Z"  # user ids stand in keys of the database and in logs
 
 Position = tuple[str, int]  # (epoch, seq)
 

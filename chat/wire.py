@@ -6,11 +6,13 @@ Positions are [epoch, seq]. Moments are RFC 3339 in UTC. Frames that go to many 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct, field
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SUBPROTOCOL = "belfry.v1"
 

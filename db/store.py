@@ -7,22 +7,24 @@ All raise StoreUnavailable when the store cannot answer now, and nothing was cha
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from db.records import (
-    Appended,
-    Draft,
-    LiveRoom,
-    Mark,
-    MessageRecord,
-    Order,
-    RoomMissing,
-    RoomPage,
-    RoomRecord,
-    RoomSort,
-)
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Sequence
+
+    from db.records import (
+        Appended,
+        Draft,
+        LiveRoom,
+        Mark,
+        MessageRecord,
+        Order,
+        RoomMissing,
+        RoomPage,
+        RoomRecord,
+        RoomSort,
+    )
 
 
 class RoomTaken(Exception):
@@ -76,7 +78,7 @@ class Store(Protocol):
         """
 
     async def save_marks(self, marks: Sequence[Mark]) -> None:
-        """Move read marks forward; one that is not ahead of the stored one changes nothing. Missing rooms are left out."""
+        """Move read marks forward; one that is not ahead of the stored one, or in a missing room, changes nothing."""
 
     async def aclose(self) -> None:
         """Close every connection; afterwards nothing else may be called."""

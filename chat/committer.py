@@ -1,0 +1,152 @@
+"""The Committer: many senders, one transaction at a time, and no ack before it is durable.
+
+There is no timer. While one transaction is in flight the next batch grows, so the batch is as large as the load
+needs: one message when it is quiet, hundreds when it is not. Durability pays for the fan-out: what gathers is sent
+in one write.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from chat.errors import Refused
+from chat.frames import text_frame
+from chat.wire import encode
+from db.errors import OutcomeUnknown, StoreUnavailable
+from db.records import Appended, Draft, RoomMissing
+
+if TYPE_CHECKING:
+    from chat.hub import Hub, LiveRoom
+    from chat.metrics import Metrics
+    from chat.session import Session
+    from db.store import Store
+
+log = logging.getLogger("belfry.chat.commit")
+
+BATCH = 1_000  # messages a transaction: 60 ms on a slow disk; beyond, more in one brings nothing
+QUEUE = 20_000  # messages that wait: 20 MB at 1 KB, and about 1 s of work; beyond, senders are told to wait
+UNKNOWN_RETRY = 0.05  # seconds before asking again what became of a commit
+RETRY_MS = 1_000  # what refused senders are told
+
+
+class Sender(Protocol):
+    """Whoever waits for an ack."""
+
+    from_json: bytes  # {"id":..,"name":..}
+
+    def settled(self, draft: Draft, outcome: Appended | Refused) -> Session | None:
+        """The draft's fate; a session that wants an ack frame returns itself."""
+
+
+class Committer:
+    """Group commit for one server."""
+
+    def __init__(self, store: Store, hub: Hub, metrics: Metrics) -> None:
+        self._store = store
+        self._hub = hub
+        self._metrics = metrics
+        self._queue: deque[tuple[Draft, LiveRoom, Sender]] = deque()
+        self._wake = trio.Event()
+        self._closed = False
+        metrics.gauges["commit_queue"] = lambda: len(self._queue)
+
+    def submit(self, draft: Draft, live: LiveRoom, sender: Sender) -> None:
+        """Put a draft in line; `sender.settled` is called exactly once for it. Raises Refused when the line is full."""
+        if len(self._queue) >= QUEUE:
+            raise Refused("overloaded", "too many messages wait", temporary=True, retry_ms=RETRY_MS)
+        live.pins += 1
+        self._metrics.sends += 1
+        self._queue.append((draft, live, sender))
+        self._wake.set()
+
+    def close(self) -> None:
+        """Take no more: `run` returns when the line is empty."""
+        self._closed = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Commit until closed."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            while self._queue:
+                count = min(BATCH, len(self._queue))
+                await self._commit([self._queue.popleft() for _ in range(count)])
+            if self._closed:
+                return
+
+    async def _commit(self, batch: list[tuple[Draft, LiveRoom, Sender]]) -> None:
+        at = dt.datetime.now(dt.UTC)
+        began = time.perf_counter()
+        try:
+            outcomes = await self._append([draft for draft, _, _ in batch], at)
+        except StoreUnavailable as error:
+            self._refuse(batch, error)
+            return
+        committed = time.perf_counter()
+        self._metrics.commit_batch_messages.observe(len(batch))
+        self._metrics.commit_seconds.observe(committed - began)
+        self._settle(batch, outcomes)
+        self._metrics.fanout_seconds.observe(time.perf_counter() - committed)
+
+    async def _append(self, drafts: list[Draft], at: dt.datetime) -> list[Appended | RoomMissing]:
+        while True:
+            try:
+                return await self._store.append(drafts, at)
+            except OutcomeUnknown as error:
+                log.warning("the outcome of a commit is unknown, asking again: %s", error)
+                await trio.sleep(UNKNOWN_RETRY)
+
+    def _refuse(self, batch: list[tuple[Draft, LiveRoom, Sender]], error: StoreUnavailable) -> None:
+        log.error("commit refused, %d senders told to retry: %s", len(batch), error)
+        self._metrics.store_failures += 1
+        refused = Refused(
+            "store_unavailable", "the database cannot take the message now", temporary=True, retry_ms=RETRY_MS
+        )
+        for draft, live, sender in batch:
+            live.pins -= 1
+            sender.settled(draft, refused)
+
+    def _settle(self, batch: list[tuple[Draft, LiveRoom, Sender]], outcomes: list[Appended | RoomMissing]) -> None:
+        """Ack, then deliver: acks ride before the messages in the same write."""
+        runs: dict[LiveRoom, tuple[int, list[bytes], dict[Session, bytes]]] = {}
+        texts: dict[dt.datetime, bytes] = {}
+        for (draft, live, sender), outcome in zip(batch, outcomes, strict=True):
+            live.pins -= 1
+            if isinstance(outcome, RoomMissing):
+                sender.settled(draft, Refused("room_missing", f'the room "{live.order.name}" is gone'))
+                continue
+            at = texts.get(outcome.at)
+            if at is None:
+                at = texts[outcome.at] = encode(outcome.at)
+            run = runs.get(live)
+            if run is None:
+                run = runs[live] = (outcome.seq, [], {})
+            if outcome.fresh:
+                if not run[1]:
+                    run = runs[live] = (outcome.seq, run[1], run[2])
+                run[1].append(
+                    b'{"seq":%d,"from":%b,"text":%b,"at":%b}' % (outcome.seq, sender.from_json, encode(draft.text), at)
+                )
+            else:
+                self._metrics.repeats += 1
+            session = sender.settled(draft, outcome)
+            self._metrics.acks += 1
+            if session is not None:
+                ack = text_frame(
+                    b'{"t":"ack","room":"%b","nonce":%b,"seq":%d,"at":%b}'
+                    % (live.order.name.encode(), encode(draft.nonce), outcome.seq, at)
+                )
+                run[2][session] = run[2].get(session, b"") + ack
+        for live, (first_seq, bodies, acks) in runs.items():
+            if bodies:
+                self._hub.committed(live, first_seq, bodies, acks)
+            else:
+                for session, ack in acks.items():
+                    session.outbox.post(ack)

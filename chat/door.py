@@ -1,0 +1,189 @@
+"""The front door of one port: accepts, reads the request's head, and shows the way: /ws to a Session, the rest to
+Hypercorn. Around each connection stands the one barrier that keeps its errors from everybody else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import math
+import random
+import socket
+from typing import TYPE_CHECKING
+
+import trio
+
+from chat.head import HEAD_BYTES, Refusal, answer, check_upgrade, parse_head, wants_websocket, without_upgrade
+from chat.outbox import Backlog, Outbox
+from chat.rate import Bucket
+from chat.session import Session
+from chat.websocket import Ended, Websocket
+
+if TYPE_CHECKING:
+    from chat.head import Head
+    from chat.metrics import Metrics
+    from chat.sessions import Sessions
+    from chat.web_server import WebServer
+
+log = logging.getLogger("belfry.chat.door")
+
+HEAD_TIMEOUT = 5.0  # seconds for a whole head; a slow phone needs one
+ACCEPTS = 64  # connections taken in one turn of the loop: 64 x 20 us keeps a stall near 1 ms
+NO_FILES_PAUSE = 0.1  # seconds before accepting again when file descriptors ran out
+RETRY_AFTER = (1, 4)  # seconds, random: those refused together must not come back together
+END_OF_HEAD = b"\r\n\r\n"
+OUT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Door:
+    """Takes connections from listening sockets into a nursery."""
+
+    def __init__(self, sessions: Sessions, web: WebServer, metrics: Metrics, nursery: trio.Nursery) -> None:
+        self._sessions = sessions
+        self._web = web
+        self._metrics = metrics
+        self._nursery = nursery
+        self._limits = sessions.config.limits
+        self._open = 0
+        self._emptied = trio.Event()
+        self._backlog = Backlog()
+        per_second = self._limits.handshakes_per_second
+        self._handshakes = Bucket(per_second, per_second, trio.current_time())
+        metrics.gauges["connections"] = lambda: self._open
+        metrics.gauges["outbox_bytes"] = lambda: self._backlog.bytes
+
+    async def accept_from(
+        self, listener: socket.socket, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Accept until cancelled. `listener` is non-blocking and listens already."""
+        task_status.started()
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            try:
+                for _ in range(ACCEPTS):
+                    sock, _address = listener.accept()
+                    self._take(sock)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                if error.errno in OUT_OF:
+                    log.error("cannot accept: %s; raise the open file limit or lower --connections", error.strerror)
+                    await trio.sleep(NO_FILES_PAUSE)
+                elif error.errno == errno.EBADF:
+                    raise
+                # else the connection died before it was accepted (ECONNABORTED and its like)
+
+    async def wait_empty(self) -> None:
+        """Wait until no connection is open."""
+        await trio.lowlevel.checkpoint()
+        while self._open:
+            self._emptied = trio.Event()
+            await self._emptied.wait()
+
+    def _take(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._metrics.connections_accepted += 1
+        if self._limits.connections and self._open >= self._limits.connections:
+            self._metrics.connections_refused += 1
+            with contextlib.suppress(OSError):
+                sock.send(answer("overloaded", "too many connections", _retry_after()))
+                sock.shutdown(socket.SHUT_WR)
+            sock.close()
+            return
+        with contextlib.suppress(OSError):  # not TCP, or gone already
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._open += 1
+        self._nursery.start_soon(self._connection, sock)
+
+    async def _connection(self, sock: socket.socket) -> None:
+        """The barrier: whatever goes wrong in here costs this connection only, and is logged."""
+        try:
+            session = await self._enter(sock)
+            if session is not None:
+                await session.run()
+        except* Ended:
+            pass
+        except* Exception:
+            log.exception("a connection ended by an error of ours")
+        finally:
+            self._open -= 1
+            if not self._open:
+                self._emptied.set()
+            if sock.fileno() >= 0:
+                trio.lowlevel.notify_closing(sock)
+                sock.close()
+
+    async def _enter(self, sock: socket.socket) -> Session | None:
+        """Read the head and take the way it says; a Session comes back to be run from a shallow stack."""
+        with trio.move_on_after(HEAD_TIMEOUT) as patience:
+            data = await _read_head(sock)
+        try:
+            if patience.cancelled_caught:
+                raise Refusal("timeout", "the request's head took too long")
+            if data is None:
+                return None
+            end = data.find(END_OF_HEAD)
+            if end < 0:
+                raise Refusal("head_too_large", f"the request's head is larger than {HEAD_BYTES} bytes")
+            raw, rest = data[:end], data[end + 4 :]
+            head = parse_head(raw)
+            if head.path == "/ws":
+                return await self._upgrade(sock, head, rest)
+            if wants_websocket(head):
+                raise Refusal("not_found", "websockets live at /ws")
+            if b"upgrade" in head.headers:
+                raw = without_upgrade(raw)
+        except Refusal as refusal:
+            self._metrics.connections_refused += refusal.code == "overloaded"
+            await _refuse(sock, refusal.response)
+            return None
+        await self._web.serve(sock, raw + END_OF_HEAD + rest)
+        return None
+
+    async def _upgrade(self, sock: socket.socket, head: Head, rest: bytes) -> Session:
+        if not wants_websocket(head):
+            raise Refusal("upgrade_required", "this address speaks websocket", {"Upgrade": "websocket"})
+        upgrade = check_upgrade(head, self._sessions.config.origins)
+        if self._sessions.draining:
+            raise Refusal("draining", "this server is stopping", _retry_after())
+        wait = self._handshakes.take(trio.current_time())
+        if wait:
+            raise Refusal("overloaded", "too many handshakes", _retry_after(math.ceil(wait)))
+        outbox = Outbox(sock, self._limits.outbox_bytes, self._nursery.start_soon, self._backlog)
+        websocket = Websocket(sock, outbox, self._limits.frame_bytes, rest)
+        await websocket.accept(upgrade.key, upgrade.subprotocol)
+        self._metrics.handshakes += 1
+        return Session(websocket, self._sessions)
+
+
+def _retry_after(least: int = 0) -> dict[str, str]:
+    return {"Retry-After": str(max(least, random.randint(*RETRY_AFTER)))}
+
+
+async def _read_head(sock: socket.socket) -> bytes | None:
+    """Bytes up to the end of the head at least, or more than HEAD_BYTES of none; None when the peer left before."""
+    data = b""
+    while END_OF_HEAD not in data and len(data) <= HEAD_BYTES:
+        try:
+            await trio.lowlevel.wait_readable(sock)
+            more = sock.recv(HEAD_BYTES + 1)
+        except BlockingIOError:
+            continue
+        except OSError:
+            return None
+        if not more:
+            return None
+        data += more
+    return data if data.find(END_OF_HEAD) <= HEAD_BYTES else data[: HEAD_BYTES + 1].replace(END_OF_HEAD, b"")
+
+
+async def _refuse(sock: socket.socket, response: bytes) -> None:
+    """Answer and close; what the client still sends is read for a moment, so that the answer is not reset away."""
+    with trio.move_on_after(1.0), contextlib.suppress(OSError):
+        sock.send(response)
+        sock.shutdown(socket.SHUT_WR)
+        while True:
+            await trio.lowlevel.wait_readable(sock)
+            if not sock.recv(65_536):
+                return

@@ -1,0 +1,136 @@
+"""The write side of one socket: posting never waits, and one slow reader costs only itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable
+
+SEND_BUFFERS = 64  # chunks in one sendmsg; the kernel takes at most 1,024
+SLOW_LINGER_BYTES = 65_536  # of the chunk under way that are still sent to a reader found too slow
+
+
+class Backlog:
+    """Bytes that wait in all the outboxes of a server, for /metrics."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+class Outbox:
+    """Sends whole frames, in order, without ever waiting.
+
+    `post` tries a non-blocking send at once; what does not go is kept and flushed by a task that lives only while
+    there is something to flush. The chunks of a fan-out are shared by all members: a slow reader costs a reference a
+    chunk, not a copy. Over `bound` bytes `on_slow` is called, once.
+    """
+
+    __slots__ = ("_backlog", "_bound", "_drained", "_kept", "_on_slow", "_send", "_sock", "_spawn", "broken", "waiting")
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        bound: int,
+        spawn: Callable[[Callable[[], Awaitable[None]]], None],
+        backlog: Backlog,
+    ) -> None:
+        self._sock = sock
+        self._send = sock.send
+        self._bound = bound  # bytes kept for a reader that is behind; 0 is without bound
+        self._spawn = spawn
+        self._backlog = backlog
+        self._kept: list[bytes] | None = None  # None while nothing waits: the common case, one test in `post`
+        self._drained: trio.Event | None = None
+        self._on_slow: Callable[[], None] | None = None
+        self.waiting = 0  # bytes kept
+        self.broken = False  # the peer is gone; the reading side learns it by itself
+
+    def when_slow(self, call: Callable[[], None]) -> None:
+        """Call this, once, when the reader falls more than `bound` bytes behind."""
+        self._on_slow = call
+
+    def post(self, data: bytes) -> None:
+        """Send these frames, now or as soon as the reader takes them."""
+        if self._kept is not None:
+            self._keep(data)
+            return
+        if self.broken:
+            return
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.broken = True
+            return
+        if sent < len(data):
+            self._kept = []
+            self._keep(data[sent:])
+            self._spawn(self._flush)
+
+    def _keep(self, data: bytes) -> None:
+        assert self._kept is not None
+        self._kept.append(data)
+        self.waiting += len(data)
+        self._backlog.bytes += len(data)
+        if self._bound and self.waiting > self._bound and self._on_slow is not None:
+            on_slow, self._on_slow = self._on_slow, None
+            on_slow()
+
+    def cut(self) -> None:
+        """Forget everything but the chunk under way, which must end before any other frame can follow."""
+        if self._kept is None:
+            return
+        first = self._kept[0]
+        keep = [first] if len(first) <= SLOW_LINGER_BYTES else []
+        if not keep:
+            self.broken = True  # too much is left of that chunk to wait for; the close frame cannot follow it
+        self._forget(self.waiting - sum(map(len, keep)))
+        self._kept[:] = keep
+
+    def _forget(self, size: int) -> None:
+        self.waiting -= size
+        self._backlog.bytes -= size
+
+    async def _flush(self) -> None:
+        kept = self._kept
+        assert kept is not None
+        try:
+            while kept and not self.broken:
+                await trio.lowlevel.wait_writable(self._sock)
+                try:
+                    sent = self._sock.sendmsg(kept[:SEND_BUFFERS])
+                except BlockingIOError:
+                    continue
+                self._forget(sent)
+                whole = 0
+                for chunk in kept:
+                    if sent < len(chunk):
+                        break
+                    sent -= len(chunk)
+                    whole += 1
+                del kept[:whole]
+                if sent:
+                    kept[0] = kept[0][sent:]
+        except (OSError, trio.ClosedResourceError):
+            self.broken = True
+        finally:
+            self._forget(sum(map(len, kept)))
+            self._kept = None
+            if self._drained is not None:
+                self._drained.set()
+                self._drained = None
+
+    async def wait_drained(self) -> None:
+        """Wait until nothing is kept any more: all went to the kernel, or the peer is gone."""
+        await trio.lowlevel.checkpoint()
+        while self._kept is not None:
+            if self._drained is None:
+                self._drained = trio.Event()
+            await self._drained.wait()

@@ -1,0 +1,371 @@
+"""One client's session: its frames in, answers out. The controller of the websocket side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+
+from chat import wire
+from chat.closing import BAD_TOKEN, FLOOD, MOVED, NO_HELLO, POLICY, SLOW, Closing
+from chat.errors import Refused
+from chat.fanout import message_frames
+from chat.frames import text_frame
+from chat.rate import Bucket
+from chat.text import check_nonce, check_room_name, check_text
+from chat.websocket import Ended, Websocket
+from db.errors import StoreUnavailable
+from db.records import Appended, Draft
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from chat.hub import LiveRoom
+    from chat.sessions import Sessions
+    from chat.tokens import Identity
+
+HELLO_TIMEOUT = 5.0  # seconds; a slow phone needs two
+CLOSE_LINGER = 2.0  # seconds for the closing handshake: a round trip round the world is 0.3
+ACK_PATIENCE = 3.0  # seconds a closing session waits for the acks of what it was sent; a commit takes 0.1 at worst
+SLOW_LINGER = 5.0  # seconds for a slow reader to take what is under way, so that it learns why
+IN_FLIGHT = 500  # sends of one session that wait for their ack; then nothing more is read from it
+STRIKES = 100  # refused frames in a row, with no good one between, before the session is closed 1008
+FRAMES_PER_SEND = 5  # frames of all kinds a session may send for each message it may send
+PAGE = 500  # messages a store read while catching up
+CATCH_UP_STALL = 30.0  # seconds a client that catches up may take nothing before it is too slow
+
+
+class Session:
+    """The state of one websocket from hello to close."""
+
+    __slots__ = (
+        "_closing", "_context", "_frames", "_room_below", "_scope", "_sends", "_strikes", "expires_at", "from_json",
+        "heard", "identity", "in_flight", "outbox", "pinged", "rooms", "user", "websocket",
+    )  # fmt: skip
+
+    def __init__(self, websocket: Websocket, context: Sessions) -> None:
+        self.websocket = websocket
+        self.outbox = websocket.outbox
+        self.rooms: dict[str, LiveRoom] = {}
+        self.in_flight = 0
+        self.heard = context.now()  # when the last bytes came, by the event loop's clock
+        self.pinged = False
+        self._context = context
+        self._closing: Closing | None = None
+        self._scope: trio.CancelScope | None = None
+        self._strikes = 0
+        self._room_below: trio.Event | None = None
+        self._sends: Bucket | None = None
+        self._frames: Bucket | None = None
+        self.user: wire.User
+        self.identity: Identity
+        self.from_json: bytes
+        self.expires_at: float
+
+    # --- life --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve the client until it leaves or is told to."""
+        context = self._context
+        failed, linger, code = False, CLOSE_LINGER, 1006
+        self.outbox.when_slow(self._slow)
+        try:
+            with trio.CancelScope() as self._scope:
+                try:
+                    await self._greet()
+                    while True:
+                        await self._handle_all(await self.websocket.receive())
+                        while self.in_flight > IN_FLIGHT:
+                            await self._fewer_in_flight()
+                except Ended as ended:
+                    self._closing = self._closing or ended.closing
+                    failed, code = ended.failed, ended.code
+        finally:
+            context.leave(self)
+            context.metrics.odd_frames += self.websocket.library_runs
+            closing = self._closing
+            if closing is SLOW:
+                linger = SLOW_LINGER
+                self.outbox.cut()
+            context.metrics.closes[closing.code if closing else code] += 1
+            if closing is not None and self.in_flight:
+                with trio.move_on_after(ACK_PATIENCE, shield=True):
+                    while self.in_flight:
+                        await self._fewer_in_flight()
+            await self.websocket.finish(closing, linger, failed=failed)
+
+    def close(self, closing: Closing) -> None:
+        """End the session from outside: nothing more is read, the close frame goes out behind what was posted."""
+        if self._closing is None:
+            self._closing = closing
+            if self._scope is not None:
+                self._scope.cancel()
+
+    def _slow(self) -> None:
+        self._context.metrics.slow_readers += 1
+        self.close(SLOW)
+
+    async def _fewer_in_flight(self) -> None:
+        if self._room_below is None:
+            self._room_below = trio.Event()
+        await self._room_below.wait()
+
+    # --- hello -------------------------------------------------------------------------------------------------
+
+    async def _greet(self) -> None:
+        """Wait for hello and answer it; frames behind it in the same packet are handled too."""
+        with trio.move_on_after(HELLO_TIMEOUT) as patience:
+            payloads = await self.websocket.receive()
+        if patience.cancelled_caught:
+            raise Ended(NO_HELLO.code, NO_HELLO)
+        try:
+            frame = wire.decode_client(payloads[0])
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            self._refuse(*_decode_problem(error))
+            raise Ended(POLICY.code, POLICY) from None
+        if not isinstance(frame, wire.Hello):
+            self._refuse("bad_frame", "the first frame is hello")
+            raise Ended(POLICY.code, POLICY)
+        try:
+            identity = self._context.tokens.verify(frame.token)
+        except Refused as error:
+            self._refuse(error.code, str(error))
+            raise Ended(BAD_TOKEN.code, BAD_TOKEN) from None
+        self._welcome(identity)
+        if self._context.draining:
+            raise Ended(MOVED.code, MOVED)
+        resume = frame.resume or identity.rooms
+        for room, position in resume.items():
+            joining = self._join(wire.Join(room, position))
+            if joining is not None:
+                await joining
+        await self._handle_all(payloads[1:])
+
+    def _welcome(self, identity: Identity) -> None:
+        context, limits = self._context, self._context.config.limits
+        now = context.now()
+        self.identity = identity
+        self.user = wire.User(identity.user_id, identity.name)
+        self.from_json = wire.encode(self.user)
+        self.expires_at = identity.expires_at
+        if limits.send_rate:
+            self._sends = Bucket(limits.send_rate, limits.send_burst, now)
+            self._frames = Bucket(limits.send_rate * FRAMES_PER_SEND, limits.send_burst * FRAMES_PER_SEND, now)
+        context.enter(self)
+        self.outbox.post(context.welcome(self.user))
+
+    # --- frames ------------------------------------------------------------------------------------------------
+
+    async def _handle_all(self, payloads: list[bytes]) -> None:
+        for payload in payloads:
+            waiting = self._handle(payload)
+            if waiting is not None:
+                await waiting
+            if self._closing is not None:
+                return
+
+    def _handle(self, payload: bytes) -> Awaitable[None] | None:
+        """Handle one frame; what has to wait for the store comes back as an awaitable, the next frame waits too."""
+        context = self._context
+        context.metrics.frames_received += 1
+        self.heard = now = context.now()
+        self.pinged = False
+        if self._frames is not None and self._frames.take(now):
+            self._strike("rate_limited", "too many frames", None)
+            return None
+        try:
+            frame = wire.decode_client(payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            self._strike(*_decode_problem(error), None)
+            return None
+        if type(frame) is wire.Send:
+            self._send(frame, now)
+        elif type(frame) is wire.Join:
+            return self._join(frame)
+        elif type(frame) is wire.Pong:
+            pass
+        elif type(frame) is wire.Hello:
+            self._strike("bad_frame", "hello was said already", None)
+        else:
+            live = self.rooms.get(frame.room)
+            if live is None:
+                self._strike("not_joined", f'join "{frame.room[:64]}" first', frame.room)
+            elif type(frame) is wire.ClientTyping:
+                context.hub.typing(live, self.user)
+            elif type(frame) is wire.ClientRead:
+                context.hub.read(live, self.user.id, frame.seq)
+            else:
+                self._leave_room(frame.room)
+        return None
+
+    def _refuse(
+        self, code: str, message: str, ref: str | None = None, *, temporary: bool = False, retry_ms: int | None = None
+    ) -> None:
+        self._context.metrics.refusals += 1
+        self.outbox.post(text_frame(wire.encode(wire.Error(code, message, temporary, retry_ms, ref))))
+
+    def _strike(self, code: str, message: str, ref: str | None, *, retry_ms: int | None = None) -> None:
+        """Refuse a frame that a good client would not have sent; too many in a row end the session."""
+        self._strikes += 1
+        if self._strikes > STRIKES:
+            self.close(FLOOD if code == "rate_limited" else POLICY)
+            return
+        self._refuse(code, message, ref, temporary=code == "rate_limited", retry_ms=retry_ms)
+
+    def _send(self, frame: wire.Send, now: float) -> None:
+        live = self.rooms.get(frame.room)
+        if live is None:
+            self._strike("not_joined", f'join "{frame.room[:64]}" first', frame.nonce)
+            return
+        if self._sends is not None and (wait := self._sends.take(now)):
+            self._strike("rate_limited", "too many messages", frame.nonce, retry_ms=int(wait * 1_000) + 1)
+            return
+        context = self._context
+        try:
+            check_nonce(frame.nonce)
+            text = check_text(frame.text, context.config.limits.text_chars)
+            context.committer.submit(Draft(live.order.id, self.user.id, self.user.name, frame.nonce, text), live, self)
+        except Refused as error:
+            self._refuse(error.code, str(error), frame.nonce, temporary=error.temporary, retry_ms=error.retry_ms)
+            return
+        self._strikes = 0
+        self.in_flight += 1
+
+    def settled(self, draft: Draft, outcome: Appended | Refused) -> Session | None:
+        """A send of this session has its fate."""
+        self.in_flight -= 1
+        if self._room_below is not None and self.in_flight <= IN_FLIGHT // 2:
+            self._room_below.set()
+            self._room_below = None
+        if isinstance(outcome, Refused):
+            self._refuse(
+                outcome.code, str(outcome), draft.nonce, temporary=outcome.temporary, retry_ms=outcome.retry_ms
+            )
+            return None
+        return self
+
+    # --- rooms -------------------------------------------------------------------------------------------------
+
+    def _leave_room(self, name: str) -> None:
+        live = self.rooms.pop(name)
+        self._context.hub.leave(live, self)
+
+    def leave_all(self) -> None:
+        """End every membership, at the session's end."""
+        for name in list(self.rooms):
+            self._leave_room(name)
+
+    def _join(self, frame: wire.Join) -> Awaitable[None] | None:
+        """Join at once if the room is live and its window reaches; else return what has to be awaited."""
+        limit = self._context.config.limits.rooms_per_session
+        try:
+            check_room_name(frame.room)
+            if limit and len(self.rooms) >= limit and frame.room not in self.rooms:
+                raise Refused("too_many_rooms", f"a session may be in {limit} rooms")
+        except Refused as error:
+            self._strike(error.code, str(error), frame.room[:64])
+            return None
+        live = self._context.hub.peek(frame.room)
+        if live is not None and self._join_live(live, frame):
+            return None
+        return self._join_slowly(frame)
+
+    def _join_live(self, live: LiveRoom, frame: wire.Join) -> bool:
+        """Join from the window, without waiting; False if it does not reach."""
+        order = live.order
+        if frame.after is None:
+            bodies, gap = order.last(frame.limit), False
+        else:
+            gap = not _known(frame.after, live)
+            bodies = order.last(frame.limit) if gap else order.since(frame.after[1])
+        if bodies is None:
+            return False
+        self._joined(live, bodies, gap=gap, resumed=frame.after is not None)
+        return True
+
+    async def _join_slowly(self, frame: wire.Join) -> None:
+        """Join with the store's help: the room, its history, or both."""
+        hub = self._context.hub
+        try:
+            live = await hub.live(frame.room)
+            if self._join_live(live, frame):
+                return
+            with live.pinned():
+                if frame.after is None or not _known(frame.after, live):
+                    bodies = await hub.newest(live, frame.limit)
+                    self._joined(live, bodies, gap=frame.after is not None, resumed=frame.after is not None)
+                else:
+                    await self._catch_up(live, frame.after[1])
+        except Refused as error:
+            self._refuse(error.code, str(error), frame.room, temporary=error.temporary, retry_ms=error.retry_ms)
+        except StoreUnavailable:
+            self._refuse(
+                "store_unavailable", "the database cannot answer now", frame.room, temporary=True, retry_ms=1_000
+            )
+
+    async def _catch_up(self, live: LiveRoom, position: int) -> None:
+        """Send all that was missed, page by page as the client reads it, until the window reaches."""
+        hub, order, first = self._context.hub, live.order, True
+        while (rest := order.since(position)) is None:
+            bodies = await hub.history(live, position, PAGE)
+            if not bodies:
+                raise StoreUnavailable("history ends below the head")
+            position += len(bodies)
+            if first:
+                self.outbox.post(self._joined_frame(live, bodies, gap=False))
+                first = False
+            else:
+                self.outbox.post(message_frames(order.name, bodies))
+            with trio.move_on_after(CATCH_UP_STALL) as patience:
+                await self.outbox.wait_drained()
+            if patience.cancelled_caught:
+                self._slow()
+                await trio.sleep_forever()
+        if rest:
+            self.outbox.post(message_frames(order.name, rest))
+        self._enter(live, resumed=True)
+
+    def _joined(self, live: LiveRoom, bodies: list[bytes], *, gap: bool, resumed: bool) -> None:
+        # Registered before the frame is made, so that it counts this member too; nothing is awaited between.
+        self._enter(live, resumed=resumed)
+        self._context.metrics.gaps += gap
+        self.outbox.post(self._joined_frame(live, bodies, gap=gap))
+
+    def _joined_frame(self, live: LiveRoom, bodies: list[bytes], *, gap: bool) -> bytes:
+        order = live.order
+        return text_frame(
+            wire.joined_frame(
+                order.name,
+                order.epoch,
+                order.head,
+                bodies,
+                gap=gap,
+                count=live.presence.count,
+                members=self._context.hub.members_json(live),
+                read=live.marks.get(self.user.id, 0),
+            )
+        )
+
+    def _enter(self, live: LiveRoom, *, resumed: bool) -> None:
+        if self._context.hub.peek(live.order.name) is not live:  # deleted while its history was read
+            raise Refused("room_missing", f'there is no room "{live.order.name}"')
+        self._context.metrics.joins += 1
+        self._context.metrics.resumes += resumed
+        if live.order.name not in self.rooms:
+            self.rooms[live.order.name] = live
+            self._context.hub.enter(live, self)
+
+
+def _known(after: tuple[str, int], live: LiveRoom) -> bool:
+    """Whether a position is one of this room's: same epoch, and not beyond its head."""
+    return after[0] == live.order.epoch and after[1] <= live.order.head
+
+
+def _decode_problem(error: Exception) -> tuple[str, str]:
+    if isinstance(error, msgspec.ValidationError):
+        text = str(error)
+        if text.startswith("Invalid value") and text.endswith("`$.t`"):
+            return "unknown_type", text
+        return "bad_frame", text
+    return "bad_json", "the text is not JSON"

@@ -1,0 +1,153 @@
+"""All sessions of one server, what they share, and the pulse that looks after the quiet ones."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+import trio
+
+from chat import wire
+from chat.closing import EXPIRED, MOVED, NO_PONG, REPLACED, Closing
+from chat.drain import DrainPlan, plan_drain
+from chat.frames import text_frame
+
+if TYPE_CHECKING:
+    from chat.committer import Committer
+    from chat.config import Config
+    from chat.hub import Hub
+    from chat.metrics import Metrics
+    from chat.session import Session
+    from chat.tokens import Tokens
+
+PULSE = 1.0  # seconds between looks at all sessions: 0.1 us each, 1 ms for 10,000
+PONG_PATIENCE = 2.0  # heartbeats without a byte before a client is closed 4002
+TICKET_TTL = 60.0  # seconds after its moment that a ticket is good
+MOVING_SLICE = 100  # tickets signed between two checkpoints: 30 us each, 3 ms
+
+PING = text_frame(wire.encode(wire.Ping()))
+
+
+class Sessions:
+    """The registry of sessions: by socket and by user."""
+
+    def __init__(self, config: Config, tokens: Tokens, hub: Hub, committer: Committer, metrics: Metrics) -> None:
+        self.config = config
+        self.tokens = tokens
+        self.hub = hub
+        self.committer = committer
+        self.metrics = metrics
+        self.now = trio.current_time
+        self.draining = False
+        self._all: dict[Session, None] = {}  # in the order they came
+        self._by_user: dict[str, list[Session]] = {}
+        self._empty = trio.Event()
+        metrics.gauges["sessions"] = lambda: len(self._all)
+        limits = config.limits
+        self._reconnect = wire.Reconnect(int(config.reconnect_window * 1_000), config.public_url)
+        self._limits = wire.Limits(
+            limits.text_chars, limits.frame_bytes, limits.rooms_per_session, limits.send_rate, limits.send_burst
+        )
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def welcome(self, user: wire.User) -> bytes:
+        """The frame that answers a good hello."""
+        config = self.config
+        heartbeat_ms = int(config.heartbeat * 1_000)
+        return text_frame(
+            wire.encode(wire.Welcome(user, config.server_id, heartbeat_ms, self._reconnect, self._limits))
+        )
+
+    def enter(self, session: Session) -> None:
+        """A session said hello; its user's oldest gives way if there are too many."""
+        self._all[session] = None
+        mine = self._by_user.setdefault(session.user.id, [])
+        mine.append(session)
+        limit = self.config.limits.sessions_per_user
+        if limit and len(mine) > limit:
+            mine[0].close(REPLACED)
+
+    def leave(self, session: Session) -> None:
+        """A session ended, whether it had said hello or not."""
+        if session not in self._all:
+            return
+        del self._all[session]
+        mine = self._by_user[session.user.id]
+        mine.remove(session)
+        if not mine:
+            del self._by_user[session.user.id]
+        session.leave_all()
+        if not self._all:
+            self._empty.set()
+
+    def close_user(self, user_id: str, closing: Closing) -> int:
+        """Close all sessions of a user; how many there were."""
+        mine = list(self._by_user.get(user_id, ()))
+        for session in mine:
+            session.close(closing)
+        return len(mine)
+
+    async def pulse(self) -> None:
+        """Ping who is quiet, close who is gone or whose token has expired, until cancelled."""
+        heartbeat = self.config.heartbeat
+        while True:
+            await trio.sleep(PULSE)
+            now, wall = self.now(), time.time()
+            for session in list(self._all):
+                quiet = now - session.heard
+                if session.expires_at <= wall:
+                    session.close(EXPIRED)
+                elif not heartbeat or quiet < heartbeat:
+                    continue
+                elif quiet >= heartbeat * PONG_PATIENCE:
+                    session.close(NO_PONG)
+                elif not session.pinged:
+                    session.pinged = True
+                    session.outbox.post(PING)
+
+    # --- drain -------------------------------------------------------------------------------------------------
+
+    async def drain(self, deadline: float, pace: float) -> None:
+        """Move everybody: `moving` at once, each with its own moment; 1012 after it; all gone before the deadline.
+
+        `deadline` in seconds from now; `pace` in clients a second.
+        """
+        self.draining = True
+        began = trio.current_time()
+        everybody = list(self._all)
+        random.shuffle(everybody)  # not those of one office, who came together, in one moment
+        plan = plan_drain(len(everybody), deadline, pace)
+        for index, session in enumerate(everybody):
+            session.outbox.post(self._moving(session, plan, index, trio.current_time() - began))
+            if index % MOVING_SLICE == MOVING_SLICE - 1:
+                await trio.lowlevel.checkpoint()
+        for index, session in enumerate(everybody):
+            await trio.sleep_until(began + plan.moment(index))
+            session.close(MOVED)
+        await self.close_all(MOVED)
+
+    async def close_all(self, closing: Closing) -> None:
+        """Close whoever is here still, and wait until nobody is."""
+        for session in list(self._all):
+            session.close(closing)
+        while self._all:
+            self._empty = trio.Event()
+            await self._empty.wait()
+
+    def _moving(self, session: Session, plan: DrainPlan, index: int, late: float) -> bytes:
+        moment = plan.moment(index)
+        positions = {name: (live.order.epoch, live.order.head) for name, live in session.rooms.items()}
+        ticket = self.tokens.ticket(session.identity, positions, moment + TICKET_TTL)
+        return text_frame(
+            wire.encode(
+                wire.Moving(
+                    not_before_ms=max(0, int((moment - late) * 1_000)),
+                    window_ms=int(plan.window * 1_000),
+                    ticket=ticket,
+                    url=self.config.public_url,
+                )
+            )
+        )

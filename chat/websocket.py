@@ -1,0 +1,246 @@
+"""One living websocket: plain frames are read here, everything else goes through trio-websocket.
+
+trio-websocket makes the opening handshake, and is brought back for a message that is not one plain text frame
+(fragments, a close, binary, anything against the rules): it is given a replayed handshake, the odd message's bytes,
+and nothing more; its answers go through the Outbox like all the rest. Between odd messages no parser exists, so an
+idle socket is a file descriptor, one task and a few hundred bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import TYPE_CHECKING
+
+import trio
+from trio_websocket import ConnectionClosed, HandshakeError, wrap_server_stream
+
+from chat.closing import NOT_TEXT, PROTOCOL, TOO_LARGE, Closing
+from chat.frames import FrameError, FrameReader, MessageEnd, close_code, close_frame, pong_frame
+from chat.wire import SUBPROTOCOL
+
+if TYPE_CHECKING:
+    from chat.outbox import Outbox
+
+OPCODE_CLOSE = 8
+READ_BYTES = 65_536  # of one recv: at 100 B a frame, 650 frames a wake-up
+REPLAYED_UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: replay\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+LIBRARY_TIMEOUT = 60.0  # seconds for one fragmented message to arrive; heartbeats cannot get through inside one
+LIBRARY_QUEUE = 1  # messages: one stretch given to the library holds one data message
+
+
+class Ended(Exception):
+    """The websocket is over. `code` is what the peer or the library closed with; 1006 when the peer just vanished.
+
+    `closing` is what we still have to say to the peer, None when there is nothing more to say; `failed` says that the
+    library sent its close frame because the peer broke the protocol, and that the peer's is still to come.
+    """
+
+    def __init__(self, code: int, closing: Closing | None = None, *, failed: bool = False) -> None:
+        super().__init__(f"websocket ended: {code}")
+        self.code = code
+        self.closing = closing
+        self.failed = failed
+
+
+class Websocket:
+    """Messages in, frames out, over one accepted socket."""
+
+    __slots__ = ("_frame_bytes", "_reader", "library_runs", "outbox", "sock")
+
+    def __init__(self, sock: socket.socket, outbox: Outbox, frame_bytes: int, rest: bytes = b"") -> None:
+        self.sock = sock
+        self.outbox = outbox
+        self._frame_bytes = frame_bytes
+        self._reader = FrameReader(frame_bytes, rest)
+        self.library_runs = 0
+
+    async def accept(self, key: bytes, subprotocol: bool) -> None:
+        """Answer the opening handshake. Raises Ended when the peer is gone."""
+        head = REPLAYED_UPGRADE.replace(b"AAAAAAAAAAAAAAAAAAAAAA==", key)
+        if subprotocol:
+            head = head[:-2] + b"Sec-WebSocket-Protocol: " + SUBPROTOCOL.encode() + b"\r\n\r\n"
+        stream = _Stretch(self, head, replayed=False)
+        gone = False
+        try:
+            async with trio.open_nursery() as nursery:
+                request = await wrap_server_stream(nursery, stream)
+                await request.accept(subprotocol=SUBPROTOCOL if subprotocol else None)
+                nursery.cancel_scope.cancel()
+        except* (HandshakeError, ConnectionClosed):
+            gone = True
+        if gone:
+            raise Ended(1006)
+
+    async def receive(self) -> list[bytes]:
+        """The next messages, at least one, as many as have arrived. Raises Ended. A checkpoint."""
+        data = b""
+        while True:
+            try:
+                messages = self._reader.feed(data, self._pong)
+            except FrameError as error:
+                raise Ended(error.closing.code, error.closing) from None
+            if messages:
+                await trio.lowlevel.checkpoint()
+                return messages
+            if self._reader.odd:
+                odd = await self._through_library()
+                if odd is not None:
+                    return [odd]
+                data = b""
+                continue
+            data = await self.receive_bytes()
+            if not data:
+                raise Ended(1006)
+
+    async def receive_bytes(self) -> bytes:
+        """Raw bytes as they arrive, b"" at the end. A checkpoint."""
+        while True:
+            try:
+                await trio.lowlevel.wait_readable(self.sock)
+                return self.sock.recv(READ_BYTES)
+            except BlockingIOError:
+                continue
+            except (OSError, trio.ClosedResourceError):
+                return b""
+
+    def _pong(self, payload: bytes) -> None:
+        self.outbox.post(pong_frame(payload))
+
+    async def _through_library(self) -> bytes | None:
+        """Let trio-websocket read what begins at `rest`: one data message, or one control frame (then None)."""
+        self.library_runs += 1
+        stream = _Stretch(self, REPLAYED_UPGRADE, replayed=True)
+        message: str | bytes | None = None
+        closed = False
+        with trio.move_on_after(LIBRARY_TIMEOUT) as scope:
+            async with trio.open_nursery() as nursery:
+                request = await wrap_server_stream(
+                    nursery, stream, message_queue_size=LIBRARY_QUEUE, max_message_size=self._frame_bytes or 2**62
+                )
+                connection = await request.accept()
+                stream.when_handled(nursery.cancel_scope)
+                try:
+                    message = await connection.get_message()
+                except ConnectionClosed:
+                    closed = True
+                nursery.cancel_scope.cancel()
+        if scope.cancelled_caught:
+            raise Ended(PROTOCOL.code, PROTOCOL)
+        self._reader.rest = stream.left
+        self._reader.odd = False
+        if closed or stream.closed:
+            raise Ended(stream.code or 1006, failed=not stream.closing and stream.code is not None)
+        if isinstance(message, bytes):
+            raise Ended(NOT_TEXT.code, NOT_TEXT)
+        if message is None:
+            return None
+        payload = message.encode()
+        if self._frame_bytes and len(payload) > self._frame_bytes:  # the library counts characters
+            raise Ended(TOO_LARGE.code, TOO_LARGE)
+        return payload
+
+    async def finish(self, closing: Closing | None, linger: float, *, failed: bool = False) -> None:
+        """Say goodbye and close the socket, within `linger` seconds, also when cancelled.
+
+        First what waits in the Outbox and our close frame, if any; then the peer's own close. What the peer still
+        sends is read and thrown away: closing with bytes unread would reset the connection and destroy, on its way,
+        the very close frame that says why.
+        """
+        with trio.move_on_after(linger, shield=True):
+            if closing is not None:
+                self.outbox.post(close_frame(closing))
+            await self.outbox.wait_drained()
+            if not self.outbox.broken:
+                if closing is not None or failed:
+                    await self._peer_close()
+                with contextlib.suppress(OSError):
+                    self.sock.shutdown(socket.SHUT_WR)
+                while await self.receive_bytes():
+                    pass
+        self.close()
+
+    async def _peer_close(self) -> None:
+        """Read on until the peer's close frame, or the end of its stream."""
+        data, end, begins = self._reader.rest, MessageEnd(), True
+        while True:
+            while data:
+                if begins and data[0] & 0x0F == OPCODE_CLOSE:
+                    return
+                taken = end.feed(data)
+                data, begins = data[taken:], end.ended
+                if end.ended:
+                    end = MessageEnd()
+            data = await self.receive_bytes()
+            if not data:
+                return
+
+    def close(self) -> None:
+        """Close the file descriptor now; whoever waits on it learns it."""
+        if self.sock.fileno() >= 0:
+            trio.lowlevel.notify_closing(self.sock)
+            self.sock.close()
+
+
+class _Stretch(trio.abc.Stream):
+    """What trio-websocket sees: a handshake, then the bytes of exactly one message; its own bytes go to the Outbox."""
+
+    def __init__(self, websocket: Websocket, head: bytes, *, replayed: bool) -> None:
+        self._websocket = websocket
+        self._head = head
+        self._replayed = replayed  # the socket's handshake is long done: the library's 101 goes nowhere
+        self._answered = trio.Event()  # what follows the head must not reach the library before its own answer
+        self._end = MessageEnd()
+        self._scope: trio.CancelScope | None = None
+        self._first: int | None = None  # the message's first byte
+        self.left = websocket._reader.rest
+        self.code: int | None = None  # of the close frame that the library sent
+        self.closed = False
+
+    @property
+    def closing(self) -> bool:
+        """Whether the message was the peer's close frame."""
+        return self._first is not None and self._first & 0x0F == OPCODE_CLOSE
+
+    def when_handled(self, scope: trio.CancelScope) -> None:
+        """Cancel this scope once a control frame has been handled; a data message wakes its reader by itself."""
+        self._scope = scope
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        if self._head:
+            head, self._head = self._head, b""
+            return head
+        if self.closed:
+            return b""
+        if self._replayed:
+            await self._answered.wait()
+        if self._end.ended or not self._replayed:
+            if self._scope is not None and self._first is not None and self._first & 0x08:
+                self._scope.cancel()
+            await trio.sleep_forever()
+        data = self.left or await self._websocket.receive_bytes()
+        if data:
+            self._first = data[0] if self._first is None else self._first
+            taken = self._end.feed(data)
+            data, self.left = data[:taken], data[taken:]
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._replayed and not self._answered.is_set():
+            self._answered.set()
+            return
+        data = bytes(data)
+        self.code = close_code(data) or self.code
+        self._websocket.outbox.post(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        self.closed = True
+        await trio.lowlevel.checkpoint()
