@@ -1,5 +1,6 @@
 """What the command line can fail with, and its exit codes.
 
+Failed  the world's fault, for now: the disk is full, the database locked. One line, exit code 1, worth trying again
 Wrong   the person's to mend: a flag, a variable, a file, a port, a directory. One line, exit code 2, no traceback
 """
 
@@ -12,12 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 OK = 0
-FAILED = 1  # the work was done and the answer is bad: a failing check
+FAILED = 1  # the answer is bad, or the world was: a failing check, a full disk
 WRONG = 2  # nothing was done: the call has to be changed first
 
 
 class Wrong(Exception):
     """Only the person at the keyboard can mend it; str() is one line: what is wrong, where, what is right."""
+
+
+class Failed(Exception):
+    """It could not be done now and may work later; str() is one line."""
 
 
 def suggestion(word: str, names: Iterable[str]) -> str:

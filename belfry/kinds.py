@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,25 +34,23 @@ class Kind(Protocol):
 class Number:
     """A number within bounds; `whole` takes no fraction."""
 
-    least: float
-    most: float = math.inf
+    least: int
+    most: int
     whole: bool = True
     metavar: str = "N"
 
     @property
     def right(self) -> str:
         noun = "a whole number" if self.whole else "a number"
-        if self.most == math.inf:
-            return f"{noun}, {self.least:g} or more"
-        return f"{noun} from {self.least:g} to {self.most:g}"
+        return f"{noun} from {self.least:,} to {self.most:,}"
 
     def read(self, raw: Any) -> int | float:
         if isinstance(raw, bool) or not isinstance(raw, str | int | float):
             raise ValueError
         value = int(raw) if self.whole and not isinstance(raw, float) else float(raw)
-        if self.whole and value != int(value):
+        if self.whole and value % 1 != 0:  # infinity's rest is NaN
             raise ValueError
-        if not self.least <= value <= self.most or not math.isfinite(value):
+        if not self.least <= value <= self.most:  # NaN neither
             raise ValueError
         return int(value) if self.whole else value
 
@@ -71,7 +68,9 @@ class Duration:
 
     @property
     def right(self) -> str:
-        return f"seconds from {self.least:g} on, bare or with a unit: 90, 15m, 24h, 7d"
+        return (
+            f"{self.show(self.least)} to {self.show(self.most)}: seconds, bare or with a unit, as in 90, 15m, 24h, 7d"
+        )
 
     def read(self, raw: Any) -> float:
         if isinstance(raw, bool) or not isinstance(raw, str | int | float):

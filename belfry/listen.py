@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 from belfry.errors import Wrong
@@ -79,8 +80,8 @@ def _listening(family: socket.AddressFamily, address: str, port: int) -> socket.
 
 def _refusal(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        holder = _holder(port)
-        by = f" by {holder}" if holder else ""
+        who = holder(port)
+        by = f" by process {who.pid} ({who.name})" if who else ""
         free = _free_near(host, port)
         return (
             f"port {port} on {host} is taken{by}; stop it, or choose another port{f': --port {free}' if free else ''}"
@@ -103,13 +104,21 @@ def _free_near(host: str, port: int) -> int | None:
     return None
 
 
-def _holder(port: int) -> str | None:
-    """`process 123 (name)` that listens on the port; None where /proc does not tell, or not us."""
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that listens on a port."""
+
+    pid: int
+    name: str
+
+
+def holder(port: int) -> Holder | None:
+    """Who listens on the port; None where /proc does not tell, or not us."""
     try:
         inodes = _inodes(port)
         for process in Path("/proc").iterdir():
             if process.name.isdigit() and _holds(process, inodes):
-                return f"process {process.name} ({(process / 'comm').read_text().strip()})"
+                return Holder(int(process.name), (process / "comm").read_text().strip())
     except OSError:
         pass
     return None

@@ -7,7 +7,6 @@ way out. Writing to stderr can block while its reader does not read: a log that 
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
@@ -15,24 +14,22 @@ from typing import TYPE_CHECKING, Any, TextIO
 import msgspec
 import structlog
 
+from belfry.terminal import has_colours
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping
+    from collections.abc import MutableMapping
 
 HIDDEN = "[hidden]"
 HIDDEN_KEYS = re.compile(r"(?i)(secret|token|ticket|password|authorization|cookie)s?$")
 # A JWT; what stands behind Bearer; the password of a URL.
 HIDDEN_TEXTS = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*|(?<=Bearer )[^\s\"',}]+|(?<=://)([^\s/:@]*):[^\s/@]+(?=@)")
+FIRST = ("timestamp", "level", "event", "logger")  # of a JSON line, as eyes look for them
 NOISY = ("hypercorn.access",)  # a line a request; our metrics count them
 
 
 def is_human(log_format: str, stream: TextIO) -> bool:
     """Whether a person reads the stream."""
     return log_format == "human" or (log_format == "auto" and stream.isatty())
-
-
-def has_colours(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether colours may be used: on a terminal that has them, unless NO_COLOR is set (to anything but nothing)."""
-    return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
 def set_up(
@@ -118,4 +115,5 @@ class Hiding:
 
 
 def _json(event: Any, **_: Any) -> str:
-    return msgspec.json.encode(event, enc_hook=repr).decode()
+    first = {key: event.pop(key) for key in FIRST if key in event}
+    return msgspec.json.encode(first | event, enc_hook=repr).decode()

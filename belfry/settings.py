@@ -72,8 +72,9 @@ GROUPS = (WHERE, KEEPS, WHO, TIME, LIMIT, LOG)
 
 PUBLIC = r"(?:https?|wss?)://[^/\s]+\S*"
 ORIGIN = r"\*|https?://[^/\s,*]+"
-COUNT = Number(0, 2**31 - 1)  # a C int: more than that nothing counts here
-BYTES = Number(0, 2**40, metavar="BYTES")
+MOST = 1_000_000_000  # of anything countable: over it a slip of the hand, and still a C int
+COUNT = Number(0, MOST)
+BYTES = Number(0, MOST, metavar="BYTES")
 
 TABLE: tuple[Setting, ...] = (
     _of_config(WHERE, "host", Text(r"[^\s/]+", "a host name or an address of this machine", "HOST"), "",
@@ -86,8 +87,8 @@ TABLE: tuple[Setting, ...] = (
                "where clients reach this server, when that is not where it listens"),
     Setting("data", Directory(), "", "directory of the database and the secret; made if missing", KEEPS,
             ("up", *LOCAL), Path("belfry-data")),
-    Setting("db", Address(("sqlite",), "sqlite:///path, e.g. sqlite:////var/lib/belfry/belfry.db", ("mysql",)), "",
-            "the database: sqlite:///relative/path or sqlite:////absolute/path", KEEPS, ("serve", *LOCAL), None),
+    Setting("db", Address(("sqlite",), "sqlite:///relative/file or sqlite:////absolute/file", ("mysql",)), "",
+            "address of the database", KEEPS, ("serve", *LOCAL), None),
     Setting("bus", Address(("memory",), "memory:", ("kafka",)), "",
             "events between servers; memory: is inside this process only", KEEPS, ("serve",), None),
     _of_config(KEEPS, "first_rooms",
@@ -102,7 +103,7 @@ TABLE: tuple[Setting, ...] = (
     _of_config(TIME, "reconnect_window", Duration(0, 3_600), "",
                "time over which clients spread their first retry after a crash"),
     _of_config(TIME, "drain_deadline", Duration(0, 3_600), "", "longest time from SIGTERM to the end"),
-    _of_config(LIMIT, "send_rate", Number(0, 2**31 - 1, whole=False), "messages/s",
+    _of_config(LIMIT, "send_rate", Number(0, MOST, whole=False), "messages/s",
                "a session's messages in the long run"),
     _of_config(LIMIT, "send_burst", COUNT, "messages", "a session's messages at once"),
     _of_config(LIMIT, "text_chars", COUNT, "characters", "length of one message"),

@@ -24,6 +24,7 @@ from belfry.settings import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+PASSWORD = re.compile(r"(?<=://)[^/]*(?=@)")  # what stands before the host of a URL is not repeated on a screen
 MAX_FILE_BYTES = 1_048_576  # a settings file of 30 keys has 2 KB; more than 1 MB is another file
 
 FLAG, VARIABLE, FILE, DEFAULT = "flag", "variable", "file", "default"
@@ -116,7 +117,7 @@ def _value(setting: Setting, raw: Any, origin: Origin) -> Any:
 
 def _cut(text: str) -> str:
     """At most 60 visible characters: an error is one line, whatever was pasted."""
-    text = "".join(character if character.isprintable() else "?" for character in text)
+    text = PASSWORD.sub("...", "".join(character if character.isprintable() else "?" for character in text))
     return text if len(text) <= 60 else text[:57] + "..."
 
 

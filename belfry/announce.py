@@ -1,0 +1,55 @@
+"""What `belfry up` and `belfry serve` tell at the start: where to open it, what it keeps, what is unsafe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from belfry.terminal import BOLD, DIM, YELLOW, painted
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All there is to tell about a server that has just opened."""
+
+    version: str
+    addresses: tuple[str, ...]  # URLs
+    database: str
+    bus: str
+    migrated: str  # "" when nothing had to be
+    unsafe: tuple[str, ...]
+    pid: int
+    deadline: float  # seconds a stop takes at most
+
+    def lines(self, *, terminal: bool, colours: bool) -> list[str]:
+        """For people: a small table on a terminal, else one fact a line that says who speaks."""
+        stop = (
+            f"Ctrl-C, or kill {self.pid}; it takes up to {self.deadline:g} s to let everybody finish, a second one none"
+        )
+        rows = [
+            *(("open", address, BOLD) for address in self.addresses),
+            ("database", self.database, ""),
+            *((("migrated", self.migrated, ""),) if self.migrated else ()),
+            ("bus", self.bus, ""),
+            *(("unsafe", what, YELLOW) for what in self.unsafe),
+            ("stop", stop, ""),
+        ]
+        if not terminal:
+            return [f"belfry: {name}: {text}" for name, text, _ in rows]
+        table = [
+            f"  {painted(f'{name:<10}', DIM, colours)}{painted(text, colour, colours and colour != '')}"
+            for name, text, colour in rows
+        ]
+        return ["", f"  {painted('Belfry', BOLD, colours)} {self.version}", "", *table, ""]
+
+    def event(self) -> dict[str, Any]:
+        """For programs: the fields of one log line."""
+        return {
+            "version": self.version,
+            "addresses": list(self.addresses),
+            "database": self.database,
+            "bus": self.bus,
+            "migrated": self.migrated or None,
+            "unsafe": list(self.unsafe),
+            "pid": self.pid,
+        }

@@ -1,0 +1,203 @@
+"""The command line: which command, its flags, and one line for everything a person can get wrong.
+
+What a command needs is imported when it runs: `belfry --help` must not wait a second for a web framework.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from belfry import __version__
+from belfry.errors import FAILED, OK, WRONG, Failed, Wrong, suggestion
+from belfry.flags import Flag, help_text, parse
+from belfry.sources import Settings, read_settings, warnings
+from belfry.terminal import RED, YELLOW, has_colours, painted
+
+Run = Callable[[Settings, Mapping[str, str], Mapping[str, str]], int]  # (settings, flags of the act, environment)
+
+TOP = """\
+usage: belfry COMMAND [flags]
+
+A chat-room server that you can redeploy at noon.
+
+What people do first:
+  belfry up                  run it here, data in ./belfry-data; then open the address it prints
+  belfry token --user Ada    a token to connect with, for a program or for curl
+  belfry doctor              what this machine lacks for serving well, and what to do about it
+
+Commands:
+{commands}
+
+belfry COMMAND --help         its flags, each with its default, unit and variable
+belfry --version
+
+Each setting is a flag, a variable BELFRY_<FLAG> and a key of a TOML file (--config FILE);
+the flag wins over the variable, that over the file, that over the default.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command; a name of two words is a command and its verb."""
+
+    name: str
+    brief: str
+    says: str
+    run: Run
+    own: tuple[Flag, ...] = ()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 done and the answer is bad, 2 the call is wrong."""
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv), os.environ)
+        sys.stdout.flush()
+    except Wrong as wrong:
+        _say("belfry:", RED, str(wrong))
+        return WRONG
+    except Failed as failed:
+        _say("belfry:", RED, str(failed))
+        return FAILED
+    except KeyboardInterrupt:
+        return 130  # 128 + SIGINT, as shells have it
+    except BrokenPipeError:
+        # Whoever read our output has read enough; the interpreter must not complain when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return code
+
+
+def _run(argv: list[str], environ: Mapping[str, str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(top_help(), end="")
+        return OK if argv else WRONG
+    if argv[0] in ("-V", "--version"):
+        print(f"belfry {__version__}")
+        return OK
+    if argv[0] == "audit":
+        return _audit(argv)
+    if argv[1:] in (["--help"], ["-h"]) and (briefs := _briefs(f"{argv[0]} ")):
+        print("\n".join([f"usage: belfry {argv[0]} VERB [flags]", "", *briefs]))
+        return OK
+    command, rest = _command(argv)
+    flags = parse(command.name, command.own, rest)
+    if flags is None:
+        print(help_text(command.name, command.says, command.own), end="")
+        return OK
+    for warning in warnings(environ):
+        _say("belfry: warning:", YELLOW, warning)
+    settings = read_settings(command.name.split()[0], flags, environ)
+    return command.run(settings, flags, environ)
+
+
+def top_help() -> str:
+    """What `belfry --help` prints."""
+    return TOP.format(commands="\n".join([*_briefs(), f"  {'audit':<13}{AUDIT_BRIEF}"]))
+
+
+def _briefs(prefix: str = "") -> list[str]:
+    return [f"  {command.name:<13}{command.brief}" for command in COMMANDS if command.name.startswith(prefix)]
+
+
+def _command(argv: list[str]) -> tuple[Command, list[str]]:
+    names = {command.name: command for command in COMMANDS}
+    verbs = [name.split()[1] for name in names if name.startswith(f"{argv[0]} ")]
+    if verbs:
+        verb = argv[1] if len(argv) > 1 else ""
+        if verb in verbs:
+            return names[f"{argv[0]} {verb}"], argv[2:]
+        choice = " or ".join(f"`belfry {argv[0]} {one}`" for one in verbs)
+        if not verb:
+            raise Wrong(f"`belfry {argv[0]}` needs a verb: {choice}")
+        raise Wrong(f'"{verb}" (argument) is no verb of `belfry {argv[0]}`{suggestion(verb, verbs)}; give {choice}')
+    if argv[0] in names:
+        return names[argv[0]], argv[1:]
+    if argv[0].startswith("-"):
+        raise Wrong(f"{argv[0]} (flag) stands before the command; write: belfry COMMAND {argv[0]}, e.g. belfry up")
+    known = dict.fromkeys([name.split()[0] for name in names] + ["audit"])
+    near = suggestion(argv[0], known) or f"; there are {', '.join(known)}"
+    raise Wrong(f'"{argv[0]}" (argument) is no command{near}')
+
+
+def _audit(argv: list[str]) -> int:
+    import argparse
+
+    from belfry.audit import cli as audit
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> None:  # type: ignore[override]  # argparse's never returns, nor does this
+            raise Wrong(f"{message}; belfry audit --help")
+
+    parser = Parser(prog="belfry", allow_abbrev=False)
+    audit.add_parser(parser.add_subparsers(required=True))
+    return audit.run(parser.parse_args(argv))
+
+
+def _up(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
+    from belfry.up import run_up
+
+    return run_up(settings, environ)
+
+
+def _serve(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
+    from belfry.up import run_serve
+
+    return run_serve(settings, environ)
+
+
+def _token(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
+    from belfry.token import run_token
+
+    return run_token(settings, flags, environ)
+
+
+def _migrate(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
+    from belfry.database import run_migrate
+
+    return run_migrate(settings)
+
+
+def _status(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
+    from belfry.database import run_status
+
+    return run_status(settings, as_json="json" in flags)
+
+
+def _doctor(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
+    from belfry.doctor import run_doctor
+
+    return run_doctor(settings, environ, as_json="json" in flags)
+
+
+JSON = Flag("json", "", "for programs")
+AUDIT_BRIEF = "clients that talk and check that nothing is lost, repeated or reordered"
+COMMANDS = (
+    Command("up", "all in one: SQLite, guests allowed, a room `lobby`",
+            "Run one whole server here: its database and secret in one directory, guests allowed, a room `lobby`. "
+            "SIGTERM or Ctrl-C stops it whole; a second one stops it at once.", _up),
+    Command("serve", "one server of your own making: database, bus and secret are yours to name",
+            "Run one server on a database and a bus that you name. It needs a secret in BELFRY_SECRET, or in the file "
+            "that BELFRY_SECRET_FILE names; guests are off unless you allow them.", _serve),
+    Command("token", "make a token for a user",
+            "Print a token for a user, signed with BELFRY_SECRET (or the file BELFRY_SECRET_FILE names), else with the "
+            "secret that `belfry up` keeps in its data directory.", _token,
+            (Flag("user", "NAME", "the name people see (needed)"),
+             Flag("id", "ID", "who it is for ever, 1-64 visible ASCII characters (default: made from the name)"),
+             Flag("ttl", "TIME", "how long it is good: seconds, or 15m, 24h, 7d (default 24h)"),
+             Flag("admin", "", "the user may change and delete every room"))),
+    Command("db migrate", "bring a database to this version's schema",
+            "Apply the migrations that are missing. `belfry up` and `belfry serve` do so by themselves.", _migrate),
+    Command("db status", "which schema a database has", "Tell a database's schema and what a migration would do; "
+            "nothing is changed. Exit code 1 when it is not this version's.", _status, (JSON,)),
+    Command("doctor", "check open files, clock, disk, database, secret and port",
+            "Check what this machine and this database need to serve well: one line each, with what to do. "
+            "Exit code 1 when a check fails.", _doctor, (JSON,)),
+)  # fmt: skip
+
+
+def _say(head: str, colour: str, text: str) -> None:
+    line = " ".join(text.split("\n"))  # whatever a library's message holds, an error is one line
+    print(painted(head, colour, has_colours(sys.stderr)), line, file=sys.stderr, flush=True)

@@ -1,0 +1,218 @@
+"""The composition root of one server: binds its port, opens store and bus, runs chat's server, and obeys signals.
+
+The order is the order in which a person can be wrong: port, directory, secret, database; only then the server, whose
+import takes most of the start.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+
+from belfry import __version__, logs
+from belfry.announce import Facts
+from belfry.database import make_directory, opened, place_of
+from belfry.errors import FAILED, Failed, Wrong
+from belfry.files import OWN_FILES, raise_file_limit
+from belfry.listen import bind, is_public, url
+from belfry.secret import Secret, given_secret, made_secret, needed_secret, open_to_others
+from belfry.settings import config_fields
+from belfry.terminal import has_colours
+from chat.config import Config, Limits
+from db.errors import StoreUnavailable, StoreUnusable
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    import structlog
+
+    from belfry.database import Place
+    from belfry.sources import Settings
+
+    Serve = Callable[..., Awaitable[None]]
+
+STOPS = (signal.SIGTERM, signal.SIGINT)
+
+LATE = 2.0  # seconds past the drain's own deadline; with it 27 of Kubernetes' 30
+
+
+class Server(Protocol):
+    """What chat's server gives once it takes connections."""
+
+    def drain(self) -> None:
+        """Begin the planned stop; `serve` returns when it is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that was checked before the event loop starts."""
+
+    config: Config
+    secret: Secret
+    place: Place
+    listeners: list[socket.socket]
+    unsafe: tuple[str, ...]
+    human: bool
+
+
+def run_up(settings: Settings, environ: Mapping[str, str]) -> int:
+    """`belfry up`: everything in one process and one directory. Returns the exit code; raises Wrong."""
+    listeners = bind(settings["host"], settings["port"])
+    make_directory(settings["data"])
+    secret = given_secret(environ) or made_secret(settings["data"])
+    return _run(settings, secret, listeners)
+
+
+def run_serve(settings: Settings, environ: Mapping[str, str]) -> int:
+    """`belfry serve`: one server on a named database and bus. Returns the exit code; raises Wrong."""
+    for name, example in (("db", "sqlite:////var/lib/belfry/belfry.db"), ("bus", "memory:")):
+        if settings[name] is None:
+            raise Wrong(f"`belfry serve` needs --{name} (flag) or BELFRY_{name.upper()} (variable), e.g. {example}")
+    secret = needed_secret(environ)
+    listeners = bind(settings["host"], settings["port"])
+    return _run(settings, secret, listeners)
+
+
+def config_of(settings: Settings, secret: bytes, port: int) -> Config:
+    """Chat's Config from the settings; `port` is the one that was bound, in place of 0."""
+    limits = {one.name for one in fields(Limits)}
+    values = {name: settings[name] for name in config_fields() if name in settings.values}
+    return replace(
+        Config(
+            secret=secret,
+            version=__version__,
+            limits=Limits(**{name: value for name, value in values.items() if name in limits}),
+            **{name: value for name, value in values.items() if name not in limits},
+        ),
+        port=port,
+    )
+
+
+def unsafe_of(settings: Settings, secret: Secret, listeners: list[socket.socket], files: int | None) -> tuple[str, ...]:
+    """What a person should know before others reach this server."""
+    said = []
+    if settings["guests"]:
+        who = "everybody who reaches this machine" if any(map(is_public, listeners)) else "everybody on this machine"
+        said.append(f"guests are on: {who} may come in; --no-guests turns them off")
+    if any(map(is_public, listeners)) and not (settings["public_url"] or "").startswith(("https:", "wss:")):
+        said.append("other machines reach it without TLS; put a proxy with TLS before it")
+    if secret.made:
+        said.append(f"the secret was made up now and is kept in {secret.path}, mode 0600; who has it can be anybody")
+    elif open_to_others(secret):
+        said.append(f"the secret in {secret.path} can be read by other users; chmod 600 {secret.path}")
+    if "*" in settings["origins"]:
+        said.append("pages of every site may connect; --origins names the ones that may")
+    wanted = settings["connections"] + OWN_FILES
+    if files is not None and files < wanted:
+        said.append(f"{files:,} open files are allowed, {wanted:,} may be needed; ulimit -n {wanted}, or --connections")
+    return tuple(said)
+
+
+def _run(settings: Settings, secret: Secret, listeners: list[socket.socket]) -> int:
+    logger = logs.set_up(settings["log_level"], settings["log_format"], secrets=(secret.key,))
+    plan = Plan(
+        config=config_of(settings, secret.key, listeners[0].getsockname()[1]),
+        secret=secret,
+        place=place_of(settings),
+        listeners=listeners,
+        unsafe=unsafe_of(settings, secret, listeners, raise_file_limit()),
+        human=logs.is_human(settings["log_format"], sys.stderr),
+    )
+    from chat.server import serve  # most of the start's time: Quart and Hypercorn
+
+    code, failure = 0, None
+    try:
+        code = trio.run(house, plan, serve, logger)
+    except* (StoreUnusable, StoreUnavailable) as group:
+        failure = _first(group)  # raised below: what an except* clause raises comes out as a group again
+    if failure is not None:
+        raise (Wrong if isinstance(failure, StoreUnusable) else Failed)(str(failure))
+    return code
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    one: BaseException = group
+    while isinstance(one, BaseExceptionGroup):
+        one = one.exceptions[0]
+    return one
+
+
+async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) -> int:
+    """Run one server until a signal has stopped it; returns the exit code."""
+    from bus.memory import Exchange
+    from chat.tokens import Tokens
+
+    bus = Exchange().bus(plan.config.server_id)
+    tokens = Tokens(plan.config.secret)
+    # Signals are received before anything can be left half open, and until everything is closed.
+    with trio.open_signal_receiver(*STOPS) as signals:
+        async with trio.open_nursery() as watch:
+            stop = Stop(watch, logger, plan.config.drain_deadline)
+            watch.start_soon(stop.obey, signals)
+            async with opened(plan.place) as (store, migrated), trio.open_nursery() as nursery:
+                run = partial(serve, plan.config, store, bus, tokens, listeners=plan.listeners)
+                stop.server = await nursery.start(run)
+                _announce(plan, migrated, logger)
+            watch.cancel_scope.cancel()
+    return stop.code
+
+
+class Stop:
+    """What a signal does: before the server is up it ends the start; then the first drains, the second ends all."""
+
+    def __init__(self, nursery: trio.Nursery, logger: structlog.stdlib.BoundLogger, deadline: float) -> None:
+        self.server: Server | None = None
+        self.code = 0
+        self._nursery = nursery
+        self._logger = logger
+        self._deadline = deadline
+
+    async def obey(self, signals: AsyncIterator[int]) -> None:
+        draining = False
+        async for number in signals:
+            name = signal.Signals(number).name
+            if draining:
+                self._logger.warning("stopped at once", signal=name)
+                # Not a cancel: a commit in its thread cannot be cancelled, and nothing acknowledged is lost by this.
+                sys.stderr.flush()
+                os._exit(128 + number)
+            if self.server is None:
+                self.code = 128 + number
+                self._nursery.cancel_scope.cancel()
+                return
+            draining = True
+            self._logger.info("stopping", signal=name, at_most_s=self._deadline, now="send it again")
+            self.server.drain()
+            self._nursery.start_soon(self._abort)
+
+    async def _abort(self) -> None:
+        """End a stop that is stuck: what was acknowledged is durable, the rest was not promised."""
+        await trio.sleep(self._deadline + LATE)
+        self._logger.error("the stop took too long and is cut off", after_s=self._deadline + LATE)
+        self.code = FAILED
+        self._nursery.cancel_scope.cancel()
+
+
+def _announce(plan: Plan, migrated: str, logger: structlog.stdlib.BoundLogger) -> None:
+    facts = Facts(
+        version=__version__,
+        addresses=tuple(dict.fromkeys(map(url, plan.listeners))),
+        database=f"SQLite, {plan.place.path}",
+        bus="inside this process",
+        migrated=migrated,
+        unsafe=plan.unsafe,
+        pid=os.getpid(),
+        deadline=plan.config.drain_deadline,
+    )
+    if not plan.human:
+        logger.info("open", **facts.event())
+        return
+    lines = facts.lines(terminal=sys.stderr.isatty(), colours=has_colours(sys.stderr))
+    print("\n".join(lines), file=sys.stderr, flush=True)
