@@ -60,7 +60,8 @@ class ChatServer:
         self.sessions = Sessions(config, tokens, self.hub, self.committer, self.metrics)
         self.addresses: list[tuple[str, int]] = []
         self._bus = bus
-        self._web = WebServer(make_app(self, config, tokens, self.metrics.registry))
+        self.app = make_app(self, config, tokens, self.metrics.registry)
+        self._web = WebServer(self.app)
         self._stop = trio.Event()
         self.metrics.gauges["draining"] = lambda: float(self.state == "draining")
 
