@@ -1,0 +1,187 @@
+"""Servers under test: started as processes of their own on one core, measured from outside, always ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import belfry_side
+from bench.frames import upgrade_request
+from bench.load import CACHE, Script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent
+START_TIMEOUT = 20.0  # seconds; the slowest here takes two on a busy machine
+STOP_TIMEOUT = 5.0  # seconds from SIGTERM to SIGKILL: a peer that drains is not what is measured
+TICKS = os.sysconf("SC_CLK_TCK")
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A server that can be benchmarked."""
+
+    name: str
+    short: str  # on the command line
+    module: str = ""  # of a peer; "" is Belfry
+
+
+BELFRY = Kind("Belfry", "belfry")
+NAIVE = Kind("naive trio-websocket", "naive", "bench.peers.naive")
+WEBSOCKETS = Kind("websockets broadcast", "websockets", "bench.peers.websockets_asyncio")
+STARLETTE = Kind("Starlette on uvicorn", "starlette", "bench.peers.starlette_uvicorn")
+PICOWS = Kind("picows", "picows", "bench.peers.picows_hub")
+BLASTER = Kind("blaster", "blaster", "bench.peers.blaster")
+ECHO = Kind("Belfry's echo", "echo", "tests.chat.echo_server")
+ALL = (BELFRY, PICOWS, WEBSOCKETS, STARLETTE, NAIVE)
+
+
+class Server:
+    """One running server: what clients need to reach it, and what it uses."""
+
+    def __init__(self, kind: Kind, port: int, process: subprocess.Popen[bytes], log: Path, secret: str) -> None:
+        self.kind = kind
+        self.port = port
+        self.process = process
+        self._log = log
+        self.secret = secret
+
+    @property
+    def request(self) -> bytes:
+        """The upgrade request of a client."""
+        return upgrade_request("/ws", self.port, None if self.kind.module else belfry_side.SUBPROTOCOL)
+
+    def client(self, number: int, rooms: tuple[str, ...], resume: dict[str, tuple[str, int]] | None = None) -> Script:
+        """What the n-th client says to be in `rooms`."""
+        if self.kind.module:
+            return Script(tuple(b'{"t":"join","room":"%b"}' % room.encode() for room in rooms), len(rooms))
+        return belfry_side.script(self.secret, number, rooms, resume or {})
+
+    def silent(self) -> Script:
+        """A client that says nothing after its upgrade."""
+        return Script()
+
+    def metric(self, name: str) -> float | None:
+        """A counter of Belfry's /metrics, summed over its labels; None where there is none."""
+        return None if self.kind.module else belfry_side.metric(self.port, name)
+
+    def position(self, room: str) -> tuple[str, int]:
+        """Belfry's (epoch, head) of a room."""
+        return belfry_side.position(self.port, self.secret, room)
+
+    def cpu(self) -> float:
+        """Seconds of processor time it has used, its threads and children included."""
+        return sum(_cpu(pid) for pid in self._processes())
+
+    def resident(self) -> int:
+        """Bytes resident in memory."""
+        return sum(_resident(pid) for pid in self._processes())
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def last_words(self) -> str:
+        """The end of what it printed."""
+        return self._log.read_text(errors="replace")[-2000:]
+
+    def _processes(self) -> list[int]:
+        found, new = [], [self.process.pid]
+        while new:
+            pid = new.pop()
+            found.append(pid)
+            for task in Path(f"/proc/{pid}/task").glob("*/children"):
+                with contextlib.suppress(OSError):
+                    new += [int(child) for child in task.read_text().split()]
+        return found
+
+
+@contextlib.contextmanager
+def running(
+    kind: Kind,
+    *,
+    rooms: tuple[str, ...] = (),
+    arguments: tuple[str, ...] = (),
+    keep: Path | None = None,
+    secret: str = "",
+) -> Iterator[Server]:
+    """A server that answers, pinned to its core; ended when the block is left, however it is left.
+
+    `arguments` are a peer's own; `keep` and `secret` are Belfry's, for a second start on the first one's data.
+    """
+    CACHE.mkdir(parents=True, exist_ok=True)
+    port = _free_port()
+    # Beside the checkout, not in /tmp: that may be memory, and then a commit would cost nothing.
+    with tempfile.TemporaryDirectory(dir=CACHE, prefix="run-") as directory:
+        log = Path(directory) / "log"
+        secret = secret or secrets.token_hex(32)
+        environment = dict(os.environ, PYTHONPATH=str(ROOT))
+        if kind.module:
+            where = ["--port", str(port)] if kind is ECHO else [str(port)]
+            command = [sys.executable, "-m", kind.module, *where, *arguments]
+        else:
+            command, more = belfry_side.command(port, keep or Path(directory) / "data", secret, rooms)
+            environment.update(more)
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, cwd=directory,
+                start_new_session=True,
+                preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),
+            )  # fmt: skip
+        server = Server(kind, port, process, log, secret)
+        try:
+            _wait_until_it_answers(server)
+            yield server
+        finally:
+            _end(process)
+
+
+def _wait_until_it_answers(server: Server) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline and server.alive():
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server.port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise SystemExit(f"bench: {server.kind.name} did not start:\n{server.last_words()}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _cpu(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def _resident(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon:"))
