@@ -141,7 +141,7 @@ class Tokens:
                 claims = msgspec.convert(decoded["payload"], _Claims)
         except (jwt.PyJWTError, binascii.Error):
             raise Refused("bad_token", "this is not one of our tokens") from None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:  # the latter for a string that is not UTF-8
             raise Refused("bad_token", f"the token's claims do not fit: {error}") from None
         return self._identity(claims, ticket)
 

@@ -50,7 +50,7 @@ class Request(TrioRequest):
             raise BadRequest(f"the Content-Type must be {problem}", Detail("Content-Type", f"must be {problem}"))
         try:
             return msgspec.json.decode(await self.get_data())
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:  # the latter for a string that is not UTF-8
             raise Refused("bad_json", f"the body is not JSON: {error}") from None
         except RecursionError:
             raise Refused("bad_json", "the body is nested too deeply") from None

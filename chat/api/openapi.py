@@ -88,6 +88,10 @@ class Document(OpenAPIProvider):
         paths: dict[str, dict[str, Any]] = {}
         for (path, method), operation in OPERATIONS.items():
             described = found[path][method]
+            described["description"] = described.get("description", "").strip()
+            if not described["responses"]:
+                described["responses"]["204"] = {"description": "Done."}
+            described["responses"] = {str(status): said for status, said in sorted(described["responses"].items())}
             described["responses"].update(_refusals((*operation.refuses, *EVERYWHERE)))
             paths.setdefault(path, {})[method] = described
         document["paths"] = paths

@@ -13,8 +13,8 @@ from quart_schema import tag, validate_querystring, validate_request, validate_r
 from chat.api.auth import caller, require_token
 from chat.errors import Refused
 from chat.text import check_room_name, check_title
-from chat.wire import User  # noqa: TC001 - msgspec reads the fields' types at run time
-from db.records import Order, RoomSort  # noqa: TC001 - the same
+from chat.wire import User
+from db.records import Order, RoomSort
 from db.store import BadCursor, RoomTaken
 
 if TYPE_CHECKING:
