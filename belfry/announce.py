@@ -23,9 +23,7 @@ class Facts:
 
     def lines(self, *, terminal: bool, colours: bool) -> list[str]:
         """For people: a small table on a terminal, else one fact a line that says who speaks."""
-        stop = (
-            f"Ctrl-C, or kill {self.pid}; it takes up to {self.deadline:g} s to let everybody finish, a second one none"
-        )
+        stop = f"Ctrl-C, or kill {self.pid}: everybody finishes, in {self.deadline:g} s at most; twice stops at once"
         rows = [
             *(("open", address, BOLD) for address in self.addresses),
             ("database", self.database, ""),

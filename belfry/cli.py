@@ -24,18 +24,16 @@ usage: belfry COMMAND [flags]
 A chat-room server that you can redeploy at noon.
 
 What people do first:
-  belfry up                  run it here, data in ./belfry-data; then open the address it prints
-  belfry token --user Ada    a token to connect with, for a program or for curl
-  belfry doctor              what this machine lacks for serving well, and what to do about it
+  belfry up                  run it here and open the address it prints
+  belfry token --user Ada    a token to connect with, for a program or curl
+  belfry doctor              what this machine lacks, and what to do about it
 
 Commands:
 {commands}
 
-belfry COMMAND --help         its flags, each with its default, unit and variable
-belfry --version
-
-Each setting is a flag, a variable BELFRY_<FLAG> and a key of a TOML file (--config FILE);
-the flag wins over the variable, that over the file, that over the default.
+belfry COMMAND --help tells its flags, each with default, unit and variable;
+belfry --version the version. A setting is a flag, a variable BELFRY_<FLAG> or a
+key of a TOML file (--config FILE), and counts in this order; then its default.
 """
 
 
@@ -173,12 +171,12 @@ def _doctor(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, 
 
 
 JSON = Flag("json", "", "for programs")
-AUDIT_BRIEF = "clients that talk and check that nothing is lost, repeated or reordered"
+AUDIT_BRIEF = "clients that check that nothing is lost, doubled or reordered"
 COMMANDS = (
     Command("up", "all in one: SQLite, guests allowed, a room `lobby`",
             "Run one whole server here: its database and secret in one directory, guests allowed, a room `lobby`. "
             "SIGTERM or Ctrl-C stops it whole; a second one stops it at once.", _up),
-    Command("serve", "one server of your own making: database, bus and secret are yours to name",
+    Command("serve", "one server, on the database and bus that you name",
             "Run one server on a database and a bus that you name. It needs a secret in BELFRY_SECRET, or in the file "
             "that BELFRY_SECRET_FILE names; guests are off unless you allow them.", _serve),
     Command("token", "make a token for a user",

@@ -109,6 +109,7 @@ class Hiding:
         if isinstance(value, list | tuple | set | frozenset):
             return [self._hidden(one) for one in value]
         text = value if isinstance(value, str) else repr(value)
+        text = text.encode(errors="backslashreplace").decode()  # half a surrogate pair is no JSON
         for secret in self._secrets:
             text = text.replace(secret, HIDDEN)
         return HIDDEN_TEXTS.sub(lambda found: f"{found[1]}:{HIDDEN}" if found[1] is not None else HIDDEN, text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,10 +67,8 @@ def made_secret(directory: Path) -> Secret:
     if found := kept_secret(directory):
         return found
     path = directory / FILE_NAME
-    draft = directory / f".{FILE_NAME}.{os.getpid()}"
     try:
-        draft.unlink(missing_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor, draft = tempfile.mkstemp(prefix=f".{FILE_NAME}.", dir=directory)  # mode 0600
         with open(descriptor, "wb") as file:
             file.write(secrets.token_urlsafe(MADE_BYTES).encode() + b"\n")
             file.flush()
@@ -79,7 +78,7 @@ def made_secret(directory: Path) -> Secret:
         except FileExistsError:
             pass
         finally:
-            draft.unlink()
+            os.unlink(draft)
     except OSError as error:
         raise Wrong(f"{path}: cannot keep the secret: {error.strerror}; make {directory} writable") from None
     found = _read(path, str(path))

@@ -20,11 +20,11 @@ def weakness(key: bytes) -> str | None:
     text = key.decode("latin-1")
     if (length := _period(text)) <= len(text) // 2:
         return f"it repeats {length} characters" if length > 1 else "it is one character again and again"
-    if _runs(key) > len(key) // 2:
-        return "it is a run of neighbouring characters"
     bits = _entropy(key) * len(key)
     if bits < LEAST_BITS:
         return f"its characters hold {bits:.0f} bits at most, {LEAST_BITS} are needed"
+    if _runs(key) > len(key) // 2:
+        return "it is a run of neighbouring characters"
     if _guesses(text) * 2 > len(text):
         return "it is made of the words that are tried first"
     if re.fullmatch(r"[A-Za-z]+(?:[ _.,-]+[A-Za-z]+)+[ .!?]*", text):

@@ -179,7 +179,7 @@ class Stop:
         async for number in signals:
             name = signal.Signals(number).name
             if draining:
-                self._logger.warning("stopped at once", signal=name)
+                self._logger.warning(f"{name}: stopped at once")
                 # Not a cancel: a commit in its thread cannot be cancelled, and nothing acknowledged is lost by this.
                 sys.stderr.flush()
                 os._exit(128 + number)
@@ -188,7 +188,7 @@ class Stop:
                 self._nursery.cancel_scope.cancel()
                 return
             draining = True
-            self._logger.info("stopping", signal=name, at_most_s=self._deadline, now="send it again")
+            self._logger.info(f"{name}: stopping, in {self._deadline:g} s at most; a second one stops at once")
             self.server.drain()
             self._nursery.start_soon(self._abort)
 
