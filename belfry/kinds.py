@@ -55,7 +55,7 @@ class Number:
         return int(value) if self.whole else value
 
     def show(self, value: Any) -> str:
-        return f"{value:g}" if isinstance(value, float) else str(value)
+        return str(int(value)) if value % 1 == 0 else repr(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Duration:
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(raw).strip(), re.ASCII)
         if not found:
             raise ValueError
-        value = float(found[1]) * SECONDS[found[2]]
+        value = round(float(found[1]) * SECONDS[found[2]], 6)  # microseconds: no clock here knows more
         if not self.least <= value <= self.most:
             raise ValueError
         return value
@@ -87,7 +87,7 @@ class Duration:
         for unit in ("d", "h", "m"):
             if value and value % SECONDS[unit] == 0 and value != SECONDS["d"]:
                 return f"{value / SECONDS[unit]:g}{unit}"
-        return "24h" if value == SECONDS["d"] else f"{value:g}s"
+        return "24h" if value == SECONDS["d"] else f"{value:.6f}".rstrip("0").rstrip(".") + "s"
 
 
 @dataclass(frozen=True, slots=True)
