@@ -89,7 +89,7 @@ async def _run(running: Run) -> Verdict:
     from belfry.audit.api import Unreachable
     from belfry.audit.view import watch
 
-    said = ""
+    problems: list[str] = []
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_obey_signals, running.stop)

@@ -82,6 +82,7 @@ class Run:
         """
         rng = random.Random(self.load.seed)
         async with Api(self.address) as api:
+            await api.greet()
             await self._make_clients(api, rng)
             owner = self.clients[0].account
             async with trio.open_nursery() as nursery:
@@ -133,8 +134,8 @@ class Run:
             nursery.start_soon(client.run)
             await trio.sleep(1 / ARRIVALS)
         with trio.move_on_after(ARRIVE_TIMEOUT) as patience:
-            while not all(client.connected or client.stopped for client in self.clients):
-                await trio.sleep(TICK)  # noqa: ASYNC110  # hundreds of clients and a few seconds: no event is worth it
+            while not all(client.connected or client.stopped for client in self.clients):  # noqa: ASYNC110  # short, hundreds
+                await trio.sleep(TICK)
         if patience.cancelled_caught and not self.connected:
             raise Unreachable(f"no client got into its rooms: {dict(self.meter.errors)}")
 
@@ -165,8 +166,8 @@ class Run:
         """Wait until every send is answered and every client stands at the head of its rooms."""
         self.phase = "settling"
         with trio.move_on_after(self.load.settle):
-            while not await self._quiet(api):
-                await trio.sleep(10 * TICK)  # noqa: ASYNC110  # the heads are on a server: nothing here tells of them
+            while not await self._quiet(api):  # noqa: ASYNC110  # the heads are on a server: no event tells
+                await trio.sleep(10 * TICK)
             self.settled = True
 
     async def _quiet(self, api: Api) -> bool:
