@@ -21,7 +21,8 @@ REASONS = {
     426: "Upgrade Required", 431: "Request Header Fields Too Large", 503: "Service Unavailable",
 }  # fmt: skip
 _REQUEST = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/1\.([01])")
-_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*")
+# The value is stripped afterwards: a pattern that leaves out its blanks takes minutes for 8,000 of them.
+_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
 
 
 class Refusal(Exception):
@@ -82,7 +83,7 @@ def parse_head(raw: bytes) -> Head:
         header = _HEADER.fullmatch(line)
         if header is None:
             raise Refusal("bad_request", "a header is not well-formed")
-        name, value = header[1].lower(), header[2]
+        name, value = header[1].lower(), header[2].strip(b" \t")
         if name in (b"connection", b"upgrade", b"host", b"transfer-encoding") and not value.isascii():
             raise Refusal("bad_request", f"the header {name.decode()} is not ASCII")
         headers.setdefault(name, []).append(value)
