@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from quart_schema import DataSource
 
-REF = "#/components/schemas/{name}"
+MODELS = "#/components/schemas/"
+REF = MODELS + "{name}"
 
 INFO = Info(
     title="Belfry",
