@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from db.store import Store
 
 FILE_NAME = "belfry.db"
-CLOSE_TIMEOUT = 5.0  # seconds; a checkpoint of the largest WAL, 32 MB, takes one on a slow disk
+CLOSE_TIMEOUT = 12.0  # seconds; the store bounds its own closing at 10, this is for what it did not think of
 
 
 @dataclass(frozen=True, slots=True)
