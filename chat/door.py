@@ -129,7 +129,7 @@ class Door:
             raw, rest = data[:end], data[end + 4 :]
             head = parse_head(raw)
             if head.path == "/ws":
-                return await self._upgrade(sock, head, rest)
+                return self._upgrade(sock, head, rest)
             if wants_websocket(head):
                 raise Refusal("not_found", "websockets live at /ws")
             if b"upgrade" in head.headers:
@@ -141,7 +141,7 @@ class Door:
         await self._web.serve(sock, raw + END_OF_HEAD + rest)
         return None
 
-    async def _upgrade(self, sock: socket.socket, head: Head, rest: bytes) -> Session:
+    def _upgrade(self, sock: socket.socket, head: Head, rest: bytes) -> Session:
         if not wants_websocket(head):
             raise Refusal("upgrade_required", "this address speaks websocket", {"Upgrade": "websocket"})
         upgrade = check_upgrade(head, self._sessions.config.origins)
@@ -152,7 +152,7 @@ class Door:
             raise Refusal("overloaded", "too many handshakes", _retry_after(math.ceil(wait)))
         outbox = Outbox(sock, self._limits.outbox_bytes, self._nursery.start_soon, self._backlog)
         websocket = Websocket(sock, outbox, self._limits.frame_bytes, rest)
-        await websocket.accept(upgrade.key, upgrade.subprotocol)
+        websocket.accept(upgrade.key, upgrade.subprotocol)
         self._metrics.handshakes += 1
         return Session(websocket, self._sessions)
 
