@@ -317,7 +317,7 @@ export class Belfry extends Emitter {
   #acknowledged({ room, nonce, seq, at }) {
     const entry = this.#outbox.remove(nonce);
     if (!entry) return; // acknowledged on both links of a move
-    this.emit("ack", { room, nonce, seq, at });
+    this.emit("ack", { room, nonce, seq, at, text: entry.text });
     this.#flush(room);
   }
 
@@ -339,7 +339,12 @@ export class Belfry extends Emitter {
 
   #error(link, frame) {
     const entry = frame.ref === undefined ? undefined : this.#outbox.entry(frame.ref);
-    if (entry) this.#refused(entry, frame);
+    const name = entry?.room ?? frame.ref;
+    if (frame.code === "not_joined" && link.epochs.delete(name) && this.#joined.has(name)) {
+      // The server knows less of us than we do (it dropped the room on its side): come in again, then go on.
+      if (entry?.state === "sent") entry.state = "waiting";
+      this.#ask(this.#joined.get(name));
+    } else if (entry) this.#refused(entry, frame);
     else if (frame.ref !== undefined && this.#joined.has(frame.ref)) this.#shut(link, frame);
     else this.emit("error", { code: frame.code, message: frame.message, ref: frame.ref });
   }

@@ -80,7 +80,7 @@ function example(api, schema, onlyRequired = false) {
   if (whole.type === "object") {
     const fields = Object.entries(whole.properties ?? {});
     const shown = onlyRequired ? fields.filter(([name]) => whole.required?.includes(name)) : fields;
-    return Object.fromEntries(shown.map(([name, field]) => [name, named(name) ?? example(api, field)]));
+    return Object.fromEntries(shown.map(([name, field]) => [name, field.examples?.[0] ?? named(name) ?? example(api, field)]));
   }
   if (whole.format === "date-time") return "2026-11-23T10:00:00.123456Z";
   return { integer: 43, number: 1.5, boolean: true }[whole.type] ?? "…";
@@ -88,7 +88,7 @@ function example(api, schema, onlyRequired = false) {
 
 /** What a field of this name holds everywhere in this API. */
 function named(name) {
-  return { id: "u_7", epoch: "k3f9", text: "hi", created_by: "u_7", count: 1, next_cursor: null, code: "room_missing" }[name];
+  return { id: "u_7", name: "Ada", epoch: "k3f9", text: "hi", created_by: "u_7", count: 1, next_cursor: null, code: "room_missing" }[name];
 }
 
 // --- drawing --------------------------------------------------------------------------------------------------

@@ -1,0 +1,241 @@
+/**
+ * The rooms somebody has open: one timeline each, fed by the connection, and the list of them kept over reloads.
+ *
+ * Tells `changed(room)` when a room looks different, `spoken(room, message)` when somebody else said something,
+ * `typing(room, user)`, `people(room)` and `opened()` when the list of rooms is another.
+ */
+
+import { Emitter } from "../belfry/emitter.js";
+import { Timeline } from "./timeline.js";
+
+const ROOMS = "belfry.rooms"; // the open rooms' names and titles
+const MARKS = "belfry.marks"; // read marks: a server that crashed may have an older one than we told it
+const MARK_MS = 1_000; // the server is told of reading at most this often a room
+const PAGE = 100; // messages a page of history: three screens
+
+export class OpenRoom {
+  timeline = new Timeline();
+  title;
+  /** @type {"entering" | "in" | "shut"} */
+  stage = "entering";
+  shut = null; // {code, message} when it did not let us in
+  history = "idle";
+  members = null;
+  count = 0;
+  unasked; // opened just now and never read: what is there already is not news
+  #marked = null;
+
+  constructor(name, title, unasked) {
+    this.name = name;
+    this.title = title ?? name;
+    this.unasked = unasked;
+  }
+
+  /** Do it once, in a second. */
+  soon(action) {
+    this.#marked ??= setTimeout(() => {
+      this.#marked = null;
+      action();
+    }, MARK_MS);
+  }
+}
+
+export class Desk extends Emitter {
+  /** @type {Map<string, OpenRoom>} */
+  rooms = new Map();
+  #belfry;
+  #api;
+  #storage;
+  #marks;
+  #lost = new Set(); // rooms whose next `joined` follows a gap
+
+  constructor({ belfry, api, storage }) {
+    super();
+    this.#belfry = belfry;
+    this.#api = api;
+    this.#storage = storage;
+    this.#marks = parsed(storage.getItem(MARKS), {});
+    for (const entry of parsed(storage.getItem(ROOMS), [])) {
+      if (Array.isArray(entry) && typeof entry[0] === "string") this.#add(entry[0], entry[1], false);
+    }
+    belfry.on("joined", (event) => this.#joined(event));
+    belfry.on("message", (event) => this.#message(event));
+    belfry.on("gap", ({ room }) => this.#lost.add(room));
+    belfry.on("ack", (event) => this.#touch(event.room, (open) => open.timeline.commit(event)));
+    belfry.on("refused", ({ room }) => this.emit("changed", room));
+    belfry.on("shut", (event) => this.#shut(event));
+    belfry.on("presence", (event) => this.#presence(event));
+    belfry.on("typing", ({ room, user }) => this.emit("typing", { room, user }));
+    belfry.on("read", ({ room, seq, own }) => own && this.#touch(room, (open) => open.timeline.mark(seq)));
+  }
+
+  /** Open a room, or do nothing if it is open. */
+  open(name, title = null) {
+    let open = this.rooms.get(name);
+    if (open && open.stage !== "shut") {
+      if (title !== null && title !== open.title) this.#named(open, title);
+      return open;
+    }
+    open = this.#add(name, title ?? open?.title, true);
+    this.#save();
+    if (title === null) void this.#learnTitle(open);
+    return open;
+  }
+
+  /** Close a room: no more news of it. */
+  close(name) {
+    if (!this.rooms.delete(name)) return;
+    this.#belfry.leave(name);
+    this.#save();
+    this.emit("opened");
+  }
+
+  /** Try again to enter a room that did not let us in. */
+  again(name) {
+    const { title } = this.rooms.get(name) ?? {};
+    this.rooms.delete(name);
+    return this.open(name, title);
+  }
+
+  /** Everything up to the end is read. */
+  read(open) {
+    const { timeline } = open;
+    if (!timeline.mark(timeline.head)) return;
+    this.#marks[open.name] = [timeline.epoch, timeline.read];
+    open.soon(() => {
+      this.#storage.setItem(MARKS, JSON.stringify(this.#marks));
+      this.#belfry.read(open.name, open.timeline.read);
+    });
+    this.emit("changed", open.name);
+  }
+
+  /** Say something. Returns false if there is no room left for more unsent messages. */
+  say(name, text) {
+    try {
+      this.#belfry.send(name, text);
+    } catch (error) {
+      if (error instanceof RangeError) return false;
+      throw error;
+    }
+    this.emit("changed", name);
+    return true;
+  }
+
+  retry(nonce, room) {
+    this.#belfry.retry(nonce);
+    this.emit("changed", room);
+  }
+
+  discard(nonce, room) {
+    this.#belfry.discard(nonce);
+    this.emit("changed", room);
+  }
+
+  unsent(name) {
+    return this.#belfry.unsent(name);
+  }
+
+  /** Get the page of history before what is at hand. */
+  async older(open) {
+    const { timeline } = open;
+    if (open.history === "loading" || open.stage !== "in" || timeline.complete) return;
+    if (timeline.gapBefore !== null && timeline.gapBefore === timeline.first && timeline.first <= 1) return;
+    this.#turn(open, "loading");
+    const { epoch, first } = timeline;
+    try {
+      const page = await this.#api.before(open.name, first, PAGE);
+      if (this.rooms.get(open.name) !== open) return;
+      // Another epoch: the room is another one, and the connection is about to say so.
+      if (page.epoch === epoch && timeline.epoch === epoch) timeline.prepend(page.messages);
+      this.#turn(open, "idle");
+    } catch {
+      this.#turn(open, "failed");
+    }
+  }
+
+  #turn(open, history) {
+    open.history = history;
+    this.emit("changed", open.name);
+  }
+
+  #add(name, title, unasked) {
+    const open = new OpenRoom(name, title, unasked);
+    this.rooms.set(name, open);
+    this.#belfry.join(name);
+    this.emit("opened");
+    return open;
+  }
+
+  async #learnTitle(open) {
+    try {
+      const { title } = await this.#api.room(open.name);
+      this.#named(open, title);
+    } catch {
+      // It is called by its name then; whether it can be entered is for the connection to say.
+    }
+  }
+
+  #named(open, title) {
+    open.title = title;
+    this.#save();
+    this.emit("opened");
+    this.emit("changed", open.name);
+  }
+
+  #touch(name, action) {
+    const open = this.rooms.get(name);
+    if (!open) return;
+    action(open);
+    this.emit("changed", name);
+  }
+
+  #joined({ room, fresh, epoch, head, read, count, members }) {
+    const gap = this.#lost.delete(room);
+    this.#touch(room, (open) => {
+      const [markEpoch, mark] = this.#marks[room] ?? [null, 0];
+      const known = Math.max(read, markEpoch === epoch ? mark : 0);
+      open.stage = "in";
+      open.count = count;
+      open.members = members;
+      open.timeline.begin({ epoch, head, read: known, fresh, gap });
+      if (open.unasked && known === 0) this.read(open);
+      open.unasked = false;
+    });
+    this.emit("people", room);
+  }
+
+  #message(event) {
+    this.#touch(event.room, (open) => {
+      open.timeline.append(event, event.own);
+      if (event.live && !event.own) this.emit("spoken", event);
+    });
+  }
+
+  #shut({ room, code, message }) {
+    this.#touch(room, (open) => {
+      open.stage = "shut";
+      open.shut = { code, message };
+    });
+  }
+
+  #presence({ room, members, count }) {
+    const open = this.rooms.get(room);
+    if (!open) return;
+    open.count = count;
+    open.members = members;
+    this.emit("people", room);
+  }
+
+  #save() {
+    const kept = [...this.rooms.values()].map(({ name, title }) => [name, title]);
+    this.#storage.setItem(ROOMS, JSON.stringify(kept));
+  }
+}
+
+function parsed(text, otherwise) {
+  try {
+    return JSON.parse(text) ?? otherwise;
+  } catch {
+    return otherwise;
+  }
+}
