@@ -1,0 +1,60 @@
+"""Which number each draft of a batch gets: pure, the same in every twin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from db.records import Appended, RoomMissing
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping, Sequence
+
+    from db.records import Draft
+
+Key = tuple[int, str, str]  # room id, user id, nonce: unique for ever
+Row = tuple[int, int, str, str, str, str]  # room id, seq, user id, user name, nonce, text
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A batch with its numbers. Good to write only while every room is where `before` says it is."""
+
+    outcomes: list[Appended | RoomMissing]  # one a draft, in their order
+    rows: list[Row]  # the fresh ones
+    before: dict[int, int]  # last_seq of each room that gets fresh ones
+    after: dict[int, int]  # and what it becomes
+
+
+def number(
+    drafts: Sequence[Draft], heads: Mapping[int, int], known: Mapping[Key, Appended], at: dt.datetime
+) -> Numbered:
+    """Give each room's fresh drafts consecutive numbers from its head on.
+
+    `heads`: last_seq of the rooms that exist. `known`: what is in the store of these drafts already.
+    """
+    outcomes: list[Appended | RoomMissing] = []
+    rows: list[Row] = []
+    before: dict[int, int] = {}
+    after: dict[int, int] = {}
+    seen: dict[Key, Appended] = dict(known)
+    for draft in drafts:
+        room_id = draft.room_id
+        head = after.get(room_id)
+        if head is None:
+            head = heads.get(room_id)
+            if head is None:
+                outcomes.append(RoomMissing())
+                continue
+        key = (room_id, draft.user_id, draft.nonce)
+        first = seen.get(key)
+        if first is not None:
+            outcomes.append(first)
+            continue
+        before.setdefault(room_id, head)
+        after[room_id] = seq = head + 1
+        seen[key] = Appended(seq, at, fresh=False)
+        outcomes.append(Appended(seq, at, fresh=True))
+        rows.append((room_id, seq, draft.user_id, draft.user_name, draft.nonce, draft.text))
+    return Numbered(outcomes, rows, before, after)
