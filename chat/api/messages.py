@@ -63,8 +63,8 @@ class SendHeaders(Struct, frozen=True):
     idempotency_key: Annotated[
         str,
         Meta(
-            description="1-64 printable ASCII characters without spaces, your own for each message: the same key again is the"
-            " same message. It is the `nonce` of the websocket.",
+            description="1-64 printable ASCII characters without spaces, your own for each message: the same key"
+            " again is the same message. It is the `nonce` of the websocket.",
             examples=["5f0c7b1e"],
         ),
     ]
