@@ -5,10 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from belfry.errors import Wrong
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 BACKLOG = 4_096  # connects that wait for accept; the kernel cuts it to net.core.somaxconn, 4,096 since Linux 5.4
 NEAR = 20  # ports tried above the taken one for the suggestion
@@ -27,6 +32,17 @@ def bind(host: str, port: int) -> list[socket.socket]:
             one.close()
         raise Wrong(_refusal(host, port, error)) from None
     return bound
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """`bind`, and closed at the end, whoever closed them before. Raises Wrong."""
+    listeners = bind(host, port)
+    try:
+        yield listeners
+    finally:
+        for one in listeners:
+            one.close()
 
 
 def is_free(host: str, port: int) -> str | None:

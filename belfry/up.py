@@ -20,7 +20,7 @@ from belfry.announce import Facts
 from belfry.database import make_directory, opened, place_of
 from belfry.errors import FAILED, Failed, Wrong
 from belfry.files import OWN_FILES, raise_file_limit
-from belfry.listen import bind, is_public, url
+from belfry.listen import is_public, listening, url
 from belfry.secret import Secret, given_secret, made_secret, needed_secret, open_to_others
 from belfry.settings import config_fields
 from belfry.terminal import has_colours
@@ -64,10 +64,10 @@ class Plan:
 
 def run_up(settings: Settings, environ: Mapping[str, str]) -> int:
     """`belfry up`: everything in one process and one directory. Returns the exit code; raises Wrong."""
-    listeners = bind(settings["host"], settings["port"])
-    make_directory(settings["data"])
-    secret = given_secret(environ) or made_secret(settings["data"])
-    return _run(settings, secret, listeners)
+    with listening(settings["host"], settings["port"]) as listeners:
+        make_directory(settings["data"])
+        secret = given_secret(environ) or made_secret(settings["data"])
+        return _run(settings, secret, listeners)
 
 
 def run_serve(settings: Settings, environ: Mapping[str, str]) -> int:
@@ -76,8 +76,8 @@ def run_serve(settings: Settings, environ: Mapping[str, str]) -> int:
         if settings[name] is None:
             raise Wrong(f"`belfry serve` needs --{name} (flag) or BELFRY_{name.upper()} (variable), e.g. {example}")
     secret = needed_secret(environ)
-    listeners = bind(settings["host"], settings["port"])
-    return _run(settings, secret, listeners)
+    with listening(settings["host"], settings["port"]) as listeners:
+        return _run(settings, secret, listeners)
 
 
 def config_of(settings: Settings, secret: bytes, port: int) -> Config:

@@ -1,0 +1,116 @@
+"""The command line as a whole: the right command, one line for every mistake, the exit code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from belfry import __version__
+from belfry.cli import COMMANDS, main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("belfry: ")
+    return err.removeprefix("belfry: ").rstrip()
+
+
+def test_help_fits_a_screen_and_shows_what_people_do_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) <= 24
+    assert max(map(len, text.splitlines())) <= 80
+    first = text.partition("What people do first:\n")[2].splitlines()[:3]
+    assert [line.split()[1] for line in first] == ["up", "token", "doctor"]
+    for command in COMMANDS:
+        assert f"\n  {command.name} " in text
+
+
+def test_nothing_said_is_helped_and_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "usage: belfry" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("word", ["--version", "-V"])
+def test_version(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word]) == 0
+    assert capsys.readouterr().out == f"belfry {__version__}\n"
+
+
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command.split(), "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: belfry {command} [flags]\n")
+
+
+def test_a_command_of_verbs_tells_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["db", "--help"]) == 0
+    assert "db migrate" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["srve"], '"srve" (argument) is no command; did you mean serve?'),
+        (["zzz"], '"zzz" (argument) is no command; there are up, serve, token, db, doctor, audit'),
+        (["tower"], "is no command"),
+        (["--port", "1"], "--port (flag) stands before the command"),
+        (["db"], "`belfry db` needs a verb: `belfry db migrate` or `belfry db status`"),
+        (["db", "migrat"], "did you mean migrate?"),
+        (["up", "--prot=1"], "did you mean --port?"),
+        (["up", "--port", "x"], '--port (flag): "x" does not fit'),
+        (["up", "--db", "sqlite:///x"], "`belfry serve` takes --db"),
+        (["serve"], "`belfry serve` needs --db"),
+        (["serve", "--db", "sqlite:///x"], "`belfry serve` needs --bus"),
+        (["serve", "--db", "sqlite:///x", "--bus", "memory:"], "no secret is set"),
+        (["serve", "--db", "mysql://u:p@h/n"], "mysql: is not in this version"),
+        (["serve", "--bus", "kafka://h:1"], "kafka: is not in this version"),
+        (["serve", "--secret", "x"], "BELFRY_SECRET"),
+        (["token"], "needs --user NAME"),
+    ],
+)
+def test_mistakes(argv: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert line in refused(capsys, *argv)
+
+
+def test_an_unknown_variable_is_a_warning(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BELFRY_PROT", "1")
+    assert main(["token"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("belfry: warning: BELFRY_PROT (variable) is not a setting; did you mean BELFRY_PORT?")
+    assert second.startswith("belfry: `belfry token` needs")
+
+
+def test_a_data_directory_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    line = refused(capsys, "up", "--port", "0", "--data", str(tmp_path / "file"))
+    assert line == f"--data {tmp_path / 'file'} is a file; give a directory"
+
+
+def test_a_file_that_is_no_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "belfry.db").write_text("Dear diary, " * 1000)
+    assert "is not a SQLite database" in refused(capsys, "db", "status", "--data", str(tmp_path))
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    reading = f"{sys.executable} -m belfry up --help | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", reading], capture_output=True, text=True, timeout=30)
+    assert done.stdout == "usage: belfry up [flags]\n"
+    assert done.stderr == ""
+
+
+def test_help_needs_no_web_framework() -> None:
+    code = (
+        "import sys, belfry.cli; belfry.cli.main(['--help']); print({'quart', 'trio', 'structlog'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.endswith("set()\n")
