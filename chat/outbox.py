@@ -121,6 +121,7 @@ class Outbox:
         except (OSError, trio.ClosedResourceError):
             self.broken = True
         finally:
+            self.broken = self.broken or bool(kept)  # cancelled: nothing may follow half a frame
             self._forget(sum(map(len, kept)))
             self._kept = None
             if self._drained is not None:

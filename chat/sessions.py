@@ -67,8 +67,9 @@ class Sessions:
         mine = self._by_user.setdefault(session.user.id, [])
         mine.append(session)
         limit = self.config.limits.sessions_per_user
-        if limit and len(mine) > limit:
-            mine[0].close(REPLACED)
+        if limit:  # not the oldest alone: it may be closing already, for another that came in the same moment
+            for session in mine[:-limit]:
+                session.close(REPLACED)
 
     def leave(self, session: Session) -> None:
         """A session ended, whether it had said hello or not."""
