@@ -116,11 +116,13 @@ class Committer:
     def _settle(self, batch: list[tuple[Draft, LiveRoom, Sender]], outcomes: list[Appended | RoomMissing]) -> None:
         """Ack, then deliver: acks ride before the messages in the same write."""
         runs: dict[LiveRoom, tuple[int, list[bytes], dict[Session, bytes]]] = {}
+        repeated: dict[LiveRoom, int] = {}  # the highest number sent again
         texts: dict[dt.datetime, bytes] = {}
         for (draft, live, sender), outcome in zip(batch, outcomes, strict=True):
             live.pins -= 1
             if isinstance(outcome, RoomMissing):
                 sender.settled(draft, Refused("room_missing", f'the room "{live.order.name}" is gone'))
+                self._hub.gone(live)
                 continue
             at = texts.get(outcome.at)
             if at is None:
@@ -136,6 +138,7 @@ class Committer:
                 )
             else:
                 self._metrics.repeats += 1
+                repeated[live] = max(outcome.seq, repeated.get(live, 0))
             session = sender.settled(draft, outcome)
             self._metrics.acks += 1
             if session is not None:
@@ -150,3 +153,6 @@ class Committer:
             else:
                 for session, ack in acks.items():
                     session.outbox.post(ack)
+        # Committed before, but perhaps never delivered: the answer to that commit may have been lost.
+        for live, seq in repeated.items():
+            self._hub.expect(live, seq)

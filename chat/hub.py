@@ -83,6 +83,17 @@ class LiveRoom:
         return True
 
 
+class _Loading:
+    """A room on its way from the store, and what the others said of it meanwhile: the rows may be older than that."""
+
+    __slots__ = ("deleted", "done", "heads")
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.heads: dict[str, int] = {}  # epoch -> highest number heard of
+        self.deleted: set[int] = set()  # room ids
+
+
 def body_of(message: MessageRecord) -> bytes:
     """A stored message as it goes into frames."""
     user = wire.User(message.user_id, message.user_name)
@@ -97,7 +108,7 @@ class Hub:
         self._bus = bus
         self._metrics = metrics
         self._rooms: dict[str, LiveRoom] = {}
-        self._loading: dict[str, trio.Event] = {}
+        self._loading: dict[str, _Loading] = {}
         self._presence_dirty: set[LiveRoom] = set()
         self._marks_dirty: set[LiveRoom] = set()
         self._holes: set[LiveRoom] = set()
@@ -119,37 +130,26 @@ class Hub:
                 return live
             loading = self._loading.get(name)
             if loading is not None:
-                await loading.wait()
+                await loading.done.wait()
                 continue
-            self._loading[name] = trio.Event()
+            loading = self._loading[name] = _Loading()
             try:
                 self._metrics.store_reads += 1
                 stored = await self._store.live_room(name, WINDOW_MESSAGES, MARKS)
-                if stored is None:
+                if stored is None or stored.room.id in loading.deleted:
                     raise Refused("room_missing", f'there is no room "{name}"')
                 live = LiveRoom(stored)
                 live.idle_since = trio.current_time()
                 self._rooms[name] = live
+                self.expect(live, loading.heads.get(live.order.epoch, 0))
             finally:
-                self._loading.pop(name).set()
+                self._loading.pop(name).done.set()
 
     async def history(self, live: LiveRoom, after: int, limit: int) -> list[bytes]:
         """Up to `limit` bodies after a position, from the store."""
         self._metrics.store_reads += 1
         rows = await self._store.messages_after(live.order.id, after, limit)
         return list(map(body_of, rows))
-
-    async def newest(self, live: LiveRoom, limit: int) -> list[bytes]:
-        """The last `limit` bodies up to the head, from the window if it reaches, else from the store."""
-        bodies = live.order.last(limit)
-        while bodies is None:
-            head = live.order.head
-            self._metrics.store_reads += 1
-            rows = await self._store.messages_before(live.order.id, head + 1, limit)
-            meanwhile = live.order.since(head)
-            if meanwhile is not None:
-                bodies = [*map(body_of, rows), *meanwhile]
-        return bodies[-limit:] if limit else []
 
     # --- members -----------------------------------------------------------------------------------------------
 
@@ -198,7 +198,13 @@ class Hub:
         self._delete(room.name, room.id)
         self._publish(RoomDeleted(room.name, room.id, time.time()))
 
+    def gone(self, live: LiveRoom) -> None:
+        """The store says that the room is no more: whoever deleted it, we had not heard."""
+        self._delete(live.order.name, live.order.id)
+
     def _delete(self, name: str, room_id: int) -> None:
+        if (loading := self._loading.get(name)) is not None:
+            loading.deleted.add(room_id)
         live = self._rooms.get(name)
         if live is None or live.order.id != room_id:
             return
@@ -234,6 +240,14 @@ class Hub:
         for session, ack in acks.items():
             if not ready or session not in members:
                 session.outbox.post(ack)
+        self._watch_hole(live)
+
+    def expect(self, live: LiveRoom, seq: int) -> None:
+        """This number is committed: if it does not come by itself, it is read from the store."""
+        live.order.expect(seq)
+        self._watch_hole(live)
+
+    def _watch_hole(self, live: LiveRoom) -> None:
         if live.order.missing() is not None and not live.filling:
             self._holes.add(live)
             self._hole_seen.set()
@@ -248,6 +262,7 @@ class Hub:
             self._metrics.bus_received += 1
             live = self._rooms.get(event.room)
             if live is None:
+                self._heard_while_loading(event)
                 continue
             match event:
                 case Committed():
@@ -268,25 +283,38 @@ class Hub:
                 case RoomDeleted():
                     self._delete(event.room, event.room_id)
 
+    def _heard_while_loading(self, event: Event) -> None:
+        loading = self._loading.get(event.room)
+        if loading is None:
+            return
+        if isinstance(event, Committed):
+            last = event.first_seq + len(event.bodies) - 1
+            loading.heads[event.epoch] = max(last, loading.heads.get(event.epoch, 0))
+        elif isinstance(event, RoomDeleted):
+            loading.deleted.add(event.room_id)
+
     # --- tasks -------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Tell presence, store read marks, fill holes and forget idle rooms, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tick)
+            nursery.start_soon(self._keep)
             nursery.start_soon(self._fill_holes, nursery)
 
     async def _tick(self) -> None:
-        marks_due = trio.current_time() + MARKS_FLUSH
         while True:
             await trio.sleep(TICK)
             now = trio.current_time()
             for live in list(self._presence_dirty):
                 self._tell_presence(live, now)
-            if now >= marks_due:
-                marks_due = now + MARKS_FLUSH
-                self._forget_idle(now)
-                await self.flush_marks()
+
+    async def _keep(self) -> None:
+        # Not in _tick: a store that answers late must not hold up presence.
+        while True:
+            await trio.sleep(MARKS_FLUSH)
+            self._forget_idle(trio.current_time())
+            await self.flush_marks()
 
     def _tell_presence(self, live: LiveRoom, now: float) -> None:
         due = live.presence.due()
@@ -345,19 +373,19 @@ class Hub:
             while True:
                 await trio.sleep(delay)
                 hole = live.order.missing()
-                if hole is None:
+                if hole is None or self._rooms.get(live.order.name) is not live:  # closed, or the room was deleted
                     return
                 try:
                     bodies = await self.history(live, hole[0] - 1, WINDOW_MESSAGES)
                 except StoreUnavailable:
                     delay = random.uniform(0.5, 1.0)  # seconds; many rooms must not ask at one moment
                     continue
-                delay = 0.0
                 if bodies:
                     self._metrics.gap_fills += 1
                     self._metrics.gap_filled_messages += len(bodies)
                     self._offer(live, hole[0], bodies, {})
+                    delay = 0.0
                 else:
-                    delay = HOLE_PATIENCE
+                    delay = min(2 * delay + HOLE_PATIENCE, 1.0)  # seconds; the store does not know it yet, or never
         finally:
             live.filling = False

@@ -22,7 +22,7 @@ EARLY_MESSAGES = 2_000  # kept ahead of a hole: 0.4 MB commonly; what is dropped
 class Room:
     """The order of one room: what has been delivered, what waits for a hole, and the window of the newest."""
 
-    __slots__ = ("_early", "_window", "_window_bytes", "epoch", "head", "id", "name")
+    __slots__ = ("_early", "_known", "_window", "_window_bytes", "epoch", "head", "id", "name")
 
     def __init__(self, name: str, room_id: int, epoch: str, head: int, recent: Iterable[bytes]) -> None:
         self.name = name
@@ -32,6 +32,7 @@ class Room:
         self._window: deque[bytes] = deque()  # the bodies of head - len + 1 .. head
         self._window_bytes = 0
         self._early: dict[int, bytes] = {}
+        self._known = head  # the highest number heard of; above `head` something is missing
         self._grow(recent)
 
     @property
@@ -52,20 +53,26 @@ class Room:
         for seq, body in enumerate(bodies, first_seq):
             if seq > head:
                 self._early.setdefault(seq, body)
+        self.expect(first_seq + len(bodies) - 1)
         ready = []
         while (body_or_none := self._early.pop(self.head + 1, None)) is not None:
             self.head += 1
             ready.append(body_or_none)
-        while len(self._early) > EARLY_MESSAGES:
-            del self._early[max(self._early)]
+        if len(self._early) > EARLY_MESSAGES:
+            for seq in sorted(self._early)[EARLY_MESSAGES:]:
+                del self._early[seq]
         self._grow(ready)
         return ready
 
+    def expect(self, seq: int) -> None:
+        """Hear that this number exists: until it is delivered, it is missing."""
+        self._known = max(self._known, seq)
+
     def missing(self) -> tuple[int, int] | None:
-        """The first hole as (first, last) number, None if nothing waits."""
-        if not self._early:
-            return None
-        return self.head + 1, min(self._early) - 1
+        """The first hole as (first, last) number, None if all that is known of was delivered."""
+        if self._early:
+            return self.head + 1, min(self._early) - 1
+        return (self.head + 1, self._known) if self._known > self.head else None
 
     def since(self, seq: int) -> list[bytes] | None:
         """The bodies after position `seq` up to the head; None when the window does not reach back so far."""
@@ -73,11 +80,6 @@ class Room:
         if behind < 0 or behind > len(self._window):
             return None
         return list(islice(self._window, len(self._window) - behind, None))
-
-    def last(self, limit: int) -> list[bytes] | None:
-        """The newest `limit` bodies; None when the window is shorter and the room has more."""
-        behind = min(limit, self.head)
-        return self.since(self.head - behind)
 
     def _grow(self, bodies: Iterable[bytes]) -> None:
         window = self._window

@@ -19,7 +19,7 @@ from db.errors import StoreUnavailable
 from db.records import Appended, Draft
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Iterator, Sequence
 
     from chat.hub import LiveRoom
     from chat.sessions import Sessions
@@ -33,7 +33,9 @@ IN_FLIGHT = 500  # sends of one session that wait for their ack; then nothing mo
 STRIKES = 100  # refused frames in a row, with no good one between, before the session is closed 1008
 FRAMES_PER_SEND = 5  # frames of all kinds a session may send for each message it may send
 PAGE = 500  # messages a store read while catching up
+CATCH_UP_BYTES = 131_072  # of one write while catching up; far below outbox_bytes, or a good reader would look slow
 CATCH_UP_STALL = 30.0  # seconds a client that catches up may take nothing before it is too slow
+NOT_A_FRAME = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # the last: brackets without end
 
 
 class Session:
@@ -121,7 +123,7 @@ class Session:
             raise Ended(NO_HELLO.code, NO_HELLO)
         try:
             frame = wire.decode_client(payloads[0])
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except NOT_A_FRAME as error:
             self._refuse(*_decode_problem(error))
             raise Ended(POLICY.code, POLICY) from None
         if not isinstance(frame, wire.Hello):
@@ -171,12 +173,12 @@ class Session:
         context.metrics.frames_received += 1
         self.heard = now = context.now()
         self.pinged = False
-        if self._frames is not None and self._frames.take(now):
-            self._strike("rate_limited", "too many frames", None)
+        if self._frames is not None and (wait := self._frames.take(now)):
+            self._strike("rate_limited", "too many frames", None, retry_ms=int(wait * 1_000) + 1)
             return None
         try:
             frame = wire.decode_client(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except NOT_A_FRAME as error:
             self._strike(*_decode_problem(error), None)
             return None
         if type(frame) is wire.Send:
@@ -272,31 +274,24 @@ class Session:
         return self._join_slowly(frame)
 
     def _join_live(self, live: LiveRoom, frame: wire.Join) -> bool:
-        """Join from the window, without waiting; False if it does not reach."""
-        order = live.order
-        if frame.after is None:
-            bodies, gap = order.last(frame.limit), False
-        else:
-            gap = not _known(frame.after, live)
-            bodies = order.last(frame.limit) if gap else order.since(frame.after[1])
-        if bodies is None:
+        """Join from the window, without waiting; False if it does not reach, or the client has enough to read."""
+        position, gap = _start(frame, live)
+        bodies = live.order.since(position)
+        if bodies is None or self.outbox.waiting + sum(map(len, bodies)) > CATCH_UP_BYTES:
             return False
         self._joined(live, bodies, gap=gap, resumed=frame.after is not None)
         return True
 
     async def _join_slowly(self, frame: wire.Join) -> None:
-        """Join with the store's help: the room, its history, or both."""
-        hub = self._context.hub
+        """Join with the store's help, or with much to send."""
         try:
-            live = await hub.live(frame.room)
-            if self._join_live(live, frame):
-                return
+            live = await self._context.hub.live(frame.room)
             with live.pinned():
-                if frame.after is None or not _known(frame.after, live):
-                    bodies = await hub.newest(live, frame.limit)
-                    self._joined(live, bodies, gap=frame.after is not None, resumed=frame.after is not None)
-                else:
-                    await self._catch_up(live, frame.after[1])
+                await self._breathe()
+                if not self._join_live(live, frame):
+                    if frame.room in self.rooms:  # joined again: new messages must not come between the old ones
+                        self._leave_room(frame.room)
+                    await self._catch_up(live, frame)
         except Refused as error:
             self._refuse(error.code, str(error), frame.room, temporary=error.temporary, retry_ms=error.retry_ms)
         except StoreUnavailable:
@@ -304,35 +299,48 @@ class Session:
                 "store_unavailable", "the database cannot answer now", frame.room, temporary=True, retry_ms=1_000
             )
 
-    async def _catch_up(self, live: LiveRoom, position: int) -> None:
-        """Send all that was missed, page by page as the client reads it, until the window reaches."""
-        hub, order, first = self._context.hub, live.order, True
-        while (rest := order.since(position)) is None:
-            bodies = await hub.history(live, position, PAGE)
-            if not bodies:
+    async def _catch_up(self, live: LiveRoom, frame: wire.Join) -> None:
+        """Send all that was missed, piece by piece as the client reads it, until the rest is one piece."""
+        order, first, resumed = live.order, True, frame.after is not None
+        position, gap = _start(frame, live)
+        while (rest := order.since(position)) is None or sum(map(len, rest)) > CATCH_UP_BYTES:
+            # Never beyond the head: the store may be ahead of it, and what is would come a second time by fan-out.
+            page = rest or await self._context.hub.history(live, position, min(PAGE, order.head - position))
+            if not page:
                 raise StoreUnavailable("history ends below the head")
-            position += len(bodies)
-            if first:
-                self.outbox.post(self._joined_frame(live, bodies, gap=False))
-                first = False
-            else:
-                self.outbox.post(message_frames(order.name, bodies))
-            with trio.move_on_after(CATCH_UP_STALL) as patience:
-                await self.outbox.wait_drained()
-            if patience.cancelled_caught:
-                self._slow()
-                await trio.sleep_forever()
-        if rest:
+            for piece in _pieces(page):
+                if first:
+                    self._context.metrics.gaps += gap
+                    self.outbox.post(self._joined_frame(live, piece, gap=gap))
+                    first = False
+                else:
+                    self.outbox.post(message_frames(order.name, piece))
+                position += len(piece)
+                await self._breathe()
+        if first:
+            self._joined(live, rest, gap=gap, resumed=resumed)
+        else:
+            self._enter(live, resumed=resumed)
             self.outbox.post(message_frames(order.name, rest))
-        self._enter(live, resumed=True)
 
-    def _joined(self, live: LiveRoom, bodies: list[bytes], *, gap: bool, resumed: bool) -> None:
+    async def _breathe(self) -> None:
+        """Wait until the client has taken what was posted; one that takes nothing for long is too slow."""
+        with trio.move_on_after(CATCH_UP_STALL) as patience:
+            await self.outbox.wait_drained()
+        if patience.cancelled_caught:
+            self._slow()
+            await trio.sleep_forever()  # until our own scope ends
+        if self.outbox.broken:
+            raise Ended(1006)
+        self.heard = self._context.now()  # it lives, though nothing of what it sends is read meanwhile
+
+    def _joined(self, live: LiveRoom, bodies: Sequence[bytes], *, gap: bool, resumed: bool) -> None:
         # Registered before the frame is made, so that it counts this member too; nothing is awaited between.
         self._enter(live, resumed=resumed)
         self._context.metrics.gaps += gap
         self.outbox.post(self._joined_frame(live, bodies, gap=gap))
 
-    def _joined_frame(self, live: LiveRoom, bodies: list[bytes], *, gap: bool) -> bytes:
+    def _joined_frame(self, live: LiveRoom, bodies: Sequence[bytes], *, gap: bool) -> bytes:
         order = live.order
         return text_frame(
             wire.joined_frame(
@@ -357,9 +365,28 @@ class Session:
             self._context.hub.enter(live, self)
 
 
-def _known(after: tuple[str, int], live: LiveRoom) -> bool:
-    """Whether a position is one of this room's: same epoch, and not beyond its head."""
-    return after[0] == live.order.epoch and after[1] <= live.order.head
+def _start(frame: wire.Join, live: LiveRoom) -> tuple[int, bool]:
+    """The position behind which a join begins, and whether there is a gap before it.
+
+    A position is known when it has this room's epoch and is not beyond its head; without one the join begins `limit`
+    messages back.
+    """
+    after, order = frame.after, live.order
+    if after is not None and after[0] == order.epoch and after[1] <= order.head:
+        return after[1], False
+    return max(0, order.head - frame.limit), after is not None
+
+
+def _pieces(bodies: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Cut into runs of about CATCH_UP_BYTES, at least one body each."""
+    begin = size = 0
+    for at, body in enumerate(bodies):
+        if size and size + len(body) > CATCH_UP_BYTES:
+            yield bodies[begin:at]
+            begin, size = at, 0
+        size += len(body)
+    if begin < len(bodies):
+        yield bodies[begin:]
 
 
 def _decode_problem(error: Exception) -> tuple[str, str]:
