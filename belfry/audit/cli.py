@@ -89,7 +89,7 @@ async def _run(running: Run) -> Verdict:
     from belfry.audit.api import Unreachable
     from belfry.audit.view import watch
 
-    problems: list[str] = []
+    problems: list[str] = []  # noqa: F841  # used below; ruff does not follow except*
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_obey_signals, running.stop)
