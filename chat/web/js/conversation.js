@@ -34,7 +34,7 @@ export class Conversation {
     this.#desk = desk;
     this.#me = me;
     this.#actions = actions;
-    const rowView = new RowView(() => this.#open, {
+    const rowView = new RowView({
       retry: (nonce) => desk.retry(nonce, this.#open.name),
       discard: (nonce) => desk.discard(nonce, this.#open.name),
       edit: (nonce, text) => {
@@ -110,6 +110,7 @@ export class Conversation {
     const rows = buildRows(open.timeline, {
       unsent: this.#desk.unsent(open.name),
       me: this.#me(),
+      title: open.title,
       history: open.history,
     });
     if (first) this.#begin(rows);

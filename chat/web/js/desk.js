@@ -11,6 +11,7 @@ import { Timeline } from "./timeline.js";
 const ROOMS = "belfry.rooms"; // the open rooms' names and titles
 const MARKS = "belfry.marks"; // read marks: a server that crashed may have an older one than we told it
 const MARK_MS = 1_000; // the server is told of reading at most this often a room
+const GONE = new Set(["room_missing", "room_deleted", "room_name_invalid"]);
 const PAGE = 100; // messages a page of history: three screens
 
 export class OpenRoom {
@@ -29,6 +30,11 @@ export class OpenRoom {
     this.name = name;
     this.title = title ?? name;
     this.unasked = unasked;
+  }
+
+  /** Whether there is no such room (any more): nothing to keep in a list. */
+  get gone() {
+    return this.stage === "shut" && GONE.has(this.shut.code);
   }
 
   /** Do it once, in a second. */
@@ -216,6 +222,8 @@ export class Desk extends Emitter {
       open.stage = "shut";
       open.shut = { code, message };
     });
+    this.#save();
+    this.emit("opened");
   }
 
   #presence({ room, members, count }) {
@@ -227,7 +235,7 @@ export class Desk extends Emitter {
   }
 
   #save() {
-    const kept = [...this.rooms.values()].map(({ name, title }) => [name, title]);
+    const kept = [...this.rooms.values()].filter(({ gone }) => !gone).map(({ name, title }) => [name, title]);
     this.#storage.setItem(ROOMS, JSON.stringify(kept));
   }
 }

@@ -101,7 +101,10 @@ function enter() {
     api,
     (title) => newRoom.show({ title }),
   );
-  const switcher = new Switcher(byId("switcher"), desk, api, ({ name }) => go(name));
+  const switcher = new Switcher(byId("switcher"), desk, api, ({ name, title }) => {
+    desk.open(name, title);
+    go(name);
+  });
   const drawers = new Drawers(
     [
       { panel: byId("rooms"), button: byId("rooms-button"), narrow: "(max-width: 759px)" },
@@ -138,6 +141,7 @@ function enter() {
   /** The composer writes to the room that is shown, if one can be written to. */
   function writeHere() {
     const { name, title, stage } = conversation.open;
+    byId("composer").hidden = stage === "shut";
     composer.room(stage === "shut" ? null : name, title);
   }
 

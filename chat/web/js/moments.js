@@ -8,6 +8,12 @@ const dated = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeri
 /** 10:04 */
 export const clockTime = (ms) => time.format(ms);
 
+/** 10:04, without what would say which half of the day: for the narrow place beside a message. */
+export function shortTime(ms) {
+  const parts = time.formatToParts(ms).filter(({ type }) => type === "hour" || type === "minute");
+  return parts.map(({ value }) => value).join(":");
+}
+
 /** Monday, 23 November 2026 at 10:04:00 */
 export const fullMoment = (ms) => full.format(ms);
 

@@ -95,7 +95,7 @@ export class RoomList {
     const { search, open, openTitle } = this.#parts;
     const q = search.value.trim().toLowerCase();
     const rooms = [...this.#desk.rooms.values()].filter(
-      ({ name, title }) => name.includes(q) || title.toLowerCase().includes(q),
+      ({ name, title, gone }) => !gone && (name.includes(q) || title.toLowerCase().includes(q)),
     );
     openTitle.hidden = rooms.length === 0;
     this.#replace(open, rooms.map((room) => this.#openItem(room)));

@@ -11,11 +11,12 @@ const GROUP_MS = 5 * 60_000; // one person's messages within this stand under on
 
 /**
  * @param {import("./timeline.js").Timeline} timeline
- * @param {{unsent: object[], me: {id: string, name: string}, history: "idle" | "loading" | "failed"}} more
+ * @param {{unsent: object[], me: {id: string, name: string}, title: string, history: "idle" | "loading" | "failed"}} more
  */
-export function buildRows(timeline, { unsent, me, history }) {
+export function buildRows(timeline, { unsent, me, title, history }) {
   const rows = [];
-  if (timeline.complete) rows.push({ kind: "begin", key: "begin", version: timeline.messages.length > 0 });
+  const spoken = timeline.messages.length > 0;
+  if (timeline.complete) rows.push({ kind: "begin", key: "begin", version: `${spoken} ${title}`, spoken, title });
   else if (timeline.gapBefore !== timeline.first) rows.push({ kind: "older", key: "older", version: history });
   let before = null; // the message above, if the next may stand in its group
   let day = 0;
@@ -40,6 +41,7 @@ export function buildRows(timeline, { unsent, me, history }) {
     before = { from: me, ms: row.ms };
     rows.push(row);
   }
+  rows.push({ kind: "end", key: "end", version: 0 });
   return rows;
 }
 

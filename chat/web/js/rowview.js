@@ -3,7 +3,7 @@
 import { avatar } from "./avatar.js";
 import { bdi, h, icon } from "./dom.js";
 import { linkify } from "./links.js";
-import { clockTime, dayName, fullMoment } from "./moments.js";
+import { clockTime, dayName, fullMoment, shortTime } from "./moments.js";
 
 const LINE = 24; // px of one line of text, as in css/log.css
 const CHARS = 60; // in a line of a desktop's width; a phone's has half of them, and is measured soon enough
@@ -25,15 +25,12 @@ export function estimate(row) {
 }
 
 export class RowView {
-  #room;
   #actions;
 
   /**
-   * @param {() => {name: string, title: string}} room the one that is shown
    * @param {{retry: Function, edit: Function, discard: Function, older: Function}} actions
    */
-  constructor(room, actions) {
-    this.#room = room;
+  constructor(actions) {
     this.#actions = actions;
   }
 
@@ -51,21 +48,23 @@ export class RowView {
         return h("div", { class: "row note" }, "Earlier messages of this room are no longer available.");
       case "begin":
         return this.#begin(row);
+      case "end":
+        return h("div", { class: "row end", "aria-hidden": "true" });
       default:
         return this.#older(row);
     }
   };
 
   #message(row, from, text, ms, state = "") {
-    const time = h("time", { datetime: new Date(ms).toISOString(), title: fullMoment(ms) }, clockTime(ms));
+    const time = (words) => h("time", { datetime: new Date(ms).toISOString(), title: fullMoment(ms) }, words);
     // What sighted people see from the grouping is said to others for each message.
     const who = row.head
-      ? h("div", { class: "who" }, bdi(from.name, { class: "name" }), time)
-      : h("div", { class: "who unseen" }, bdi(from.name), " ", time.cloneNode(true));
+      ? h("div", { class: "who" }, bdi(from.name, { class: "name" }), time(clockTime(ms)))
+      : h("div", { class: "who unseen" }, bdi(from.name), " ", time(clockTime(ms)));
     return h(
       "article",
       { class: `row message ${row.head ? "head" : "more"} ${state}` },
-      row.head ? avatar(from) : h("span", { class: "at", "aria-hidden": "true" }, time),
+      row.head ? avatar(from) : h("span", { class: "at", "aria-hidden": "true" }, time(shortTime(ms))),
       h("div", { class: "said" }, who, body(text)),
     );
   }
@@ -84,9 +83,7 @@ export class RowView {
           { class: "refusal" },
           icon("alert"),
           h("span", {}, `Not delivered: ${sentence(row.refusal.message)}`),
-          button("Retry", retry),
-          button("Edit", edit),
-          button("Discard", discard),
+          h("span", { class: "ways" }, button("Retry", retry), button("Edit", edit), button("Discard", discard)),
         ),
       );
     }
@@ -94,9 +91,8 @@ export class RowView {
   }
 
   #begin(row) {
-    const { title } = this.#room();
-    const words = row.version ? "This is where it begins." : "Nobody has said anything yet. The first word is yours.";
-    return h("div", { class: "row begin" }, icon("bell"), h("h2", {}, bdi(title)), h("p", {}, words));
+    const words = row.spoken ? "This is where it begins." : "Nobody has said anything yet. The first word is yours.";
+    return h("div", { class: "row begin" }, icon("bell"), h("h2", {}, bdi(row.title)), h("p", {}, words));
   }
 
   #older(row) {

@@ -87,7 +87,7 @@ export class Switcher {
     const q = this.#field.value.trim().toLowerCase();
     // Unread rooms first, then open ones, then what the server found.
     const open = [...this.#desk.rooms.values()]
-      .filter(({ name, title }) => name.includes(q) || title.toLowerCase().includes(q))
+      .filter(({ name, title, gone }) => !gone && (name.includes(q) || title.toLowerCase().includes(q)))
       .sort((a, b) => Number(b.timeline.unread > 0) - Number(a.timeline.unread > 0));
     const others = this.#found.filter(({ name }) => !this.#desk.rooms.has(name));
     this.#rooms = [...open, ...others].slice(0, SHOWN);
