@@ -56,6 +56,7 @@ class Head:
     method: str
     path: str  # without the query
     headers: dict[bytes, list[bytes]]
+    minor: int = 1  # of HTTP/1.x
 
     def values(self, name: bytes) -> list[str]:
         """A list header's items, in lower case: `Connection: keep-alive, Upgrade` is two."""
@@ -87,7 +88,7 @@ def parse_head(raw: bytes) -> Head:
         if name in (b"connection", b"upgrade", b"host", b"transfer-encoding") and not value.isascii():
             raise Refusal("bad_request", f"the header {name.decode()} is not ASCII")
         headers.setdefault(name, []).append(value)
-    return Head(request[1].decode(), request[2].partition(b"?")[0].decode(), headers)
+    return Head(request[1].decode(), request[2].partition(b"?")[0].decode(), headers, int(request[3]))
 
 
 def without_upgrade(raw: bytes) -> bytes:
@@ -113,6 +114,8 @@ def check_upgrade(head: Head, origins: Sequence[str]) -> Upgrade:
     """Check an opening handshake at /ws by RFC 6455, 4.2.1, and its page's origin. Raises Refusal."""
     if head.method != "GET" or "upgrade" not in head.values(b"connection"):
         raise Refusal("bad_request", "a websocket begins with GET, Connection: Upgrade and Upgrade: websocket")
+    if not head.minor:  # what nginx speaks to us until it is told otherwise
+        raise Refusal("bad_request", "a websocket needs HTTP/1.1; in nginx: proxy_http_version 1.1")
     if head.one(b"sec-websocket-version") != "13":
         raise Refusal("upgrade_required", "websocket version 13 only", {"Sec-WebSocket-Version": "13"})
     key = head.one(b"sec-websocket-key") or ""
