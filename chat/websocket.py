@@ -132,13 +132,18 @@ class Websocket:
         if closed or stream.closed:
             raise Ended(stream.code or 1006, failed=not stream.closing and stream.code is not None)
         if isinstance(message, bytes):
-            raise Ended(NOT_TEXT.code, NOT_TEXT)
+            self.binary(message)
+            return None
         if message is None:
             return None
         payload = message.encode()
         if self._frame_bytes and len(payload) > self._frame_bytes:  # the library counts characters
             raise Ended(TOO_LARGE.code, TOO_LARGE)
         return payload
+
+    def binary(self, payload: bytes) -> None:
+        """Take a binary message: belfry.v1 has none; whoever wants them overrides this. Raises Ended."""
+        raise Ended(NOT_TEXT.code, NOT_TEXT)
 
     async def finish(self, closing: Closing | None, linger: float, *, failed: bool = False) -> None:
         """Say goodbye and close the socket, within `linger` seconds, also when cancelled.
