@@ -16,10 +16,10 @@ from belfry.audit.meter import Meter
 from belfry.audit.text import text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from belfry.audit.address import Address
-    from belfry.audit.observation import Observation
+    from belfry.audit.observation import Observation, Stored
     from belfry.audit.verdict import Verdict
 
 ARRIVALS = 250.0  # clients that connect a second; half of what a server takes by default
@@ -56,6 +56,7 @@ class Run:
     address: Address
     account: Callable[[str], Awaitable[Account]] | None = None  # by a client's name; None asks for guests
     also: Callable[[Observation], None] | None = None  # hears every observation too
+    store: Callable[[str], Iterable[Stored]] | None = None  # a room's history from the database itself; else by HTTP
     phase: str = "setting up"
     talked: float = 0.0  # seconds of talking so far
     meter: Meter = field(default_factory=Meter)
@@ -188,6 +189,10 @@ class Run:
     async def _judge(self, api: Api) -> Verdict:
         self.phase = "reading history"
         for room in self.load.room_names:
+            if self.store is not None:
+                for page in self.store(room):
+                    self.observe(page)
+                continue
             try:
                 async for page in api.history(room, self.clients[0].account):
                     self.observe(page)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
-import subprocess
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
+
+from belfry.audit.observation import Row, Stored
 
 START_TIMEOUT = 30.0  # seconds; two on an idle machine, most of it imports
 STOP_TIMEOUT = 30.0  # seconds; the server's own deadline is shorter in these tests
@@ -75,10 +78,24 @@ class ServerProcess:
         self.signal(signal.SIGKILL)
         assert await self.wait() == -signal.SIGKILL
 
+    def history(self, room: str) -> list[Stored]:
+        """A room as the database file has it, nonces included, read past the server."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.data}/belfry.db?mode=ro", uri=True)) as database:
+            number, epoch, head = database.execute(
+                "SELECT id, epoch, last_seq FROM room WHERE name = ?", (room,)
+            ).fetchone()
+            rows = database.execute(
+                "SELECT seq, user_id, body, nonce FROM message WHERE room_id = ? ORDER BY seq", (number,)
+            ).fetchall()
+        return [Stored(room, epoch, head, tuple(Row(*row) for row in rows))]
+
     def told(self) -> str:
         """The end of what it logged."""
         return self.log.read_text(errors="replace")[-4000:]
 
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 StartServer = Callable[..., Awaitable[ServerProcess]]
 
@@ -98,9 +115,6 @@ async def start_server(tmp_path: Path) -> AsyncIterator[StartServer]:
     for server in started:
         if server.process is not None and server.process.poll() is None:
             server.process.send_signal(signal.SIGKILL)
-            try:
-                # A process that cannot be killed is a test's failure, not a reason to hang.
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + 10.0):
-                    await server.process.wait()
-            except subprocess.TimeoutExpired:  # pragma: no cover
-                raise AssertionError(f"{server.process.pid} does not end") from None
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 10.0) as patience:
+                await server.process.wait()
+            assert not patience.cancelled_caught, f"{server.process.pid} does not end"
