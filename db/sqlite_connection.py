@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
@@ -79,18 +80,22 @@ def _check_place(path: Path, mode: Mode) -> None:
     if sqlite3.sqlite_version_info < OLDEST:
         raise StoreUnusable(f"SQLite {sqlite3.sqlite_version} is too old: Belfry needs 3.38 or newer")
     directory = path.absolute().parent
-    if not directory.exists():
-        raise StoreUnusable(f"the database's directory {directory} does not exist: create it, or name another")
-    if not directory.is_dir():
+    try:
+        is_directory = stat.S_ISDIR(os.stat(directory).st_mode)
+    except OSError as error:
+        raise StoreUnusable(
+            f"the database's directory {directory} cannot be used ({error.strerror}): create it, or name another"
+        ) from error
+    if not is_directory:
         raise StoreUnusable(f"{directory} is not a directory, so the database cannot be {path}")
-    if not os.access(directory, os.W_OK | os.X_OK):
+    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         raise StoreUnusable(f"the directory {directory} is not writable for this user: SQLite keeps its WAL there")
     if path.is_dir():
         raise StoreUnusable(f"{path} is a directory: name a file in it")
     if not path.exists():
         if mode != "create":
             raise StoreUnusable(f"there is no database at {path}: run `belfry db migrate` to make it")
-    elif not os.access(path, os.R_OK | os.W_OK):
+    elif not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
         raise StoreUnusable(f"the database {path} is not readable and writable for this user: change its owner or mode")
 
 
