@@ -442,6 +442,16 @@ test("a room that is missing is left, and said so; one that cannot be had now is
   assert.equal(network.last.sentOf("join").filter((frame) => frame.room === "later").length, 2);
 });
 
+test("a server that has forgotten our room is asked to let us in again, and the message goes out then", async () => {
+  const { belfry, network, of } = await inLobby(2);
+  const nonce = belfry.send("lobby", "one");
+  network.last.say({ t: "error", code: "not_joined", message: "no", temporary: false, ref: nonce });
+  assert.deepEqual(network.last.sentOf("join").at(-1), { t: "join", room: "lobby", after: ["e1", 2] });
+  network.last.say(joined("lobby", [], { head: 2 }));
+  assert.deepEqual(network.last.sentOf("send").map((frame) => frame.nonce), [nonce, nonce]);
+  assert.deepEqual(of("refused"), []);
+});
+
 test("typing is told at most every 3 s, and one's own is not told back", async () => {
   const { belfry, network, clock, of } = await inLobby(0);
   belfry.typing("lobby");
