@@ -1,4 +1,4 @@
-"""The load generator, as Python sees it: clients on one core, driven by load.c.
+"""The load generator, as Python sees it: clients on one core, driven by c/.
 
 One process is one generator. Between calls nobody reads the sockets, so pauses are `idle`, never sleeps.
 """
@@ -20,7 +20,7 @@ from bench.frames import client_frame
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SOURCE = Path(__file__).with_name("load.c")
+SOURCES = sorted(Path(__file__).with_name("c").iterdir())
 CACHE = Path(__file__).parent.parent / ".cache" / "bench"
 BUCKETS = 2048
 NS = 1_000_000_000
@@ -134,7 +134,7 @@ class Generator:
         self._lib = ctypes.CDLL(str(_compiled()))
         self._lib.load_result_size.restype = ctypes.c_size_t
         if self._lib.load_result_size() != ctypes.sizeof(_Result):
-            raise SystemExit("bench: load.c and load.py disagree on the shape of a result")
+            raise SystemExit("bench: c/ and load.py disagree on the shape of a result")
         if self._lib.load_start() < 0:
             raise SystemExit("bench: epoll refused; is the limit of open files reached?")
         self.opened = 0
@@ -234,8 +234,8 @@ def _seen(result: _Result, *, missing: int, counted_seconds: float = 0.0) -> See
 
 
 def _compiled() -> Path:
-    """The shared library of load.c, compiled when the source is new."""
-    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
+    """The shared library of c/, compiled when a source is new."""
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES)).hexdigest()[:16]
     library = CACHE / f"load-{digest}.so"
     if not library.exists():
         compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
@@ -243,6 +243,7 @@ def _compiled() -> Path:
             sys.exit("bench: the load generator needs a C compiler (`cc`): on Debian, apt-get install gcc libc6-dev")
         CACHE.mkdir(parents=True, exist_ok=True)
         fresh = library.with_suffix(f".{os.getpid()}")
-        subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", fresh, SOURCE], check=True)
+        units = [source for source in SOURCES if source.suffix == ".c"]
+        subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", fresh, *units], check=True)
         fresh.replace(library)
     return library
