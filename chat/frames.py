@@ -20,6 +20,7 @@ FIN_TEXT = 0x81
 FIN_PING = 0x89
 FIN_PONG = 0x8A
 MASKED = 0x80
+OPCODE_CLOSE = 8
 CONTROL_MAX = 125  # bytes of a control frame's payload, by RFC 6455
 
 
@@ -128,14 +129,18 @@ def _check_utf8(payload: bytes) -> None:
 
 
 class MessageEnd:
-    """Finds where the message that begins the stream ends, by walking frame headers; used beside the library."""
+    """Finds where the message that begins the stream ends, by walking frame headers; used beside the library.
 
-    __slots__ = ("_begun", "_buffer", "_skip", "ended")
+    A close ends it wherever it stands, `closing` says so then: nothing may follow it.
+    """
+
+    __slots__ = ("_begun", "_buffer", "_skip", "closing", "ended")
 
     def __init__(self) -> None:
         self._buffer = b""
         self._skip = 0  # payload bytes still to pass over
         self._begun = False  # inside a fragmented message
+        self.closing = False
         self.ended = False
 
     def feed(self, data: bytes) -> int:
@@ -166,6 +171,8 @@ class MessageEnd:
             size = int.from_bytes(head[2 : 2 + extended], "big")
         if not head[0] & 0x08:  # a data frame
             self._begun = not head[0] & 0x80
+        elif head[0] & 0x0F == OPCODE_CLOSE:
+            self.closing, self._begun = True, False
         self._buffer = b""
         self._skip = size
         self.ended = not size and not self._begun

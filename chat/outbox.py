@@ -102,7 +102,7 @@ class Outbox:
         kept = self._kept
         assert kept is not None
         try:
-            while kept and not self.broken:
+            while kept and not self.broken and self._sock.fileno() >= 0:  # closed before this task's first step
                 await trio.lowlevel.wait_writable(self._sock)
                 try:
                     sent = self._sock.sendmsg(kept[:SEND_BUFFERS])

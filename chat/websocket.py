@@ -25,7 +25,6 @@ from chat.wire import SUBPROTOCOL
 if TYPE_CHECKING:
     from chat.outbox import Outbox
 
-OPCODE_CLOSE = 8
 READ_BYTES = 65_536  # of one recv: at 100 B a frame, 650 frames a wake-up
 ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 SWITCHING = (
@@ -167,13 +166,12 @@ class Websocket:
 
     async def _peer_close(self) -> None:
         """Read on until the peer's close frame, or the end of its stream."""
-        data, end, begins = self._reader.rest, MessageEnd(), True
+        data, end = self._reader.rest, MessageEnd()
         while True:
             while data:
-                if begins and data[0] & 0x0F == OPCODE_CLOSE:
+                data = data[end.feed(data) :]
+                if end.closing:
                     return
-                taken = end.feed(data)
-                data, begins = data[taken:], end.ended
                 if end.ended:
                     end = MessageEnd()
             data = await self.receive_bytes()
@@ -203,8 +201,8 @@ class _Stretch(trio.abc.Stream):
 
     @property
     def closing(self) -> bool:
-        """Whether the message was the peer's close frame."""
-        return self._first is not None and self._first & 0x0F == OPCODE_CLOSE
+        """Whether the peer's close frame has come."""
+        return self._end.closing
 
     def when_handled(self, scope: trio.CancelScope) -> None:
         """Cancel this scope once a control frame has been handled; a data message wakes its reader by itself."""

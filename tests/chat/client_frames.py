@@ -38,3 +38,23 @@ def text(payload: bytes | str) -> bytes:
 def close(code: int | None = 1000, reason: bytes = b"") -> bytes:
     """A masked close frame."""
     return frame(CLOSE, b"" if code is None else code.to_bytes(2, "big") + reason)
+
+
+def split(stream: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
+    """A server's frames as (opcode, payload), and the bytes of a frame that is not whole yet.
+
+    Refuses what no server may send: masks, reserved bits, fragments.
+    """
+    frames, at = [], 0
+    while len(stream) - at >= 2:
+        assert stream[at] & 0xF0 == 0x80, f"a frame begins with {stream[at]:#x}"
+        assert not stream[at + 1] & 0x80, "a server's frame is masked"
+        size, start = stream[at + 1], at + 2
+        if size > 125:
+            start += 2 if size == 126 else 8
+            size = int.from_bytes(stream[at + 2 : start], "big")
+        if len(stream) < start + size:
+            break
+        frames.append((stream[at] & 0x0F, stream[start : start + size]))
+        at = start + size
+    return frames, stream[at:]

@@ -257,3 +257,17 @@ def test_the_end_of_a_message_is_found_byte_by_byte(message: bytes, behind: byte
     assert end.ended
     assert end.feed(behind) == 0
     assert MessageEnd().feed(message + behind) == len(message)
+
+
+@given(fragmented().filter(lambda m: not m[0] & 0x80), st.binary(max_size=30), st.data())
+def test_a_close_ends_a_message_wherever_it_stands(message: bytes, behind: bytes, data: st.DataObject) -> None:
+    first = 6 + (message[1] & 0x7F)
+    stream = message[:first] + client.close(1001, b"bye")
+    end = MessageEnd()
+    cut = data.draw(st.integers(0, len(stream)))
+    assert end.feed(stream[:cut]) + end.feed(stream[cut:] + behind) == len(stream)
+    assert end.ended
+    assert end.closing
+    whole = MessageEnd()
+    whole.feed(message)
+    assert not whole.closing
