@@ -53,18 +53,20 @@ def place_of(settings: Settings) -> Place:
     return Place(url.path, words)
 
 
-def make_directory(directory: Path) -> None:
+def make_directory(settings: Settings) -> None:
     """Make the data directory, for its owner only, if it is missing. Raises Wrong if it cannot be written to."""
+    directory: Path = settings["data"]
+    lead = settings.lead("data")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe = directory / ".writable"
         probe.touch()  # os.access knows nothing of read-only mounts that root may "write" to
         probe.unlink()
     except FileExistsError:
-        raise Wrong(f"--data {directory} is a file; give a directory") from None
+        raise Wrong(f"{lead}{directory} is a file; give a directory") from None
     except OSError as error:
         why = error.strerror or "unknown error"
-        raise Wrong(f"--data {directory}: cannot write there ({why}); change its owner or name another") from None
+        raise Wrong(f"{lead}cannot write to {directory} ({why}); change its owner, or give another --data") from None
 
 
 @asynccontextmanager
@@ -100,7 +102,7 @@ def run_migrate(settings: Settings) -> int:
     """`belfry db migrate`. Returns the exit code; raises Wrong."""
     place = place_of(settings)
     if not settings.given("db"):
-        make_directory(settings["data"])
+        make_directory(settings)
     try:
         # A server that runs now runs this schema or an older one: neither may have it changed under its feet.
         with DirectoryLock.take(place.directory):

@@ -115,6 +115,8 @@ def clock(
 def disk(directory: Path) -> Check:
     """Whether there is room for messages: when it is full, sends are refused."""
     there = _existing(directory)
+    if not os.access(there, os.W_OK | os.X_OK):
+        return Check("disk", "fail", f"{there} is not writable for this user", "change its owner, or name another")
     free = shutil.disk_usage(there).free
     says = f"{free / 2**30:,.1f} GB free at {there}"
     if free < DISK_FAIL:

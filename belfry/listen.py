@@ -18,25 +18,33 @@ if TYPE_CHECKING:
 BACKLOG = 4_096  # connects that wait for accept; the kernel cuts it to net.core.somaxconn, 4,096 since Linux 5.4
 NEAR = 20  # ports tried above the taken one for the suggestion
 LISTENING = "0A"  # the state in /proc/net/tcp
+TRIES = 5  # for one free port on two addresses: the kernel chooses it on the first, the second may have it in use
+ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+class CannotListen(Wrong):
+    """No socket can be bound there; `setting` is the one to change, "host" or "port"."""
+
+    def __init__(self, setting: str, line: str) -> None:
+        super().__init__(line)
+        self.setting = setting
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Sockets that listen on every address of host; port 0 is the same free port for all. Raises Wrong."""
-    bound: list[socket.socket] = []
-    try:
-        for family, address in _addresses(host, port):
-            chosen = bound[0].getsockname()[1] if bound and port == 0 else port
-            bound.append(_listening(family, address, chosen))
-    except OSError as error:
-        for one in bound:
-            one.close()
-        raise Wrong(_refusal(host, port, error)) from None
-    return bound
+    """Sockets that listen on every address of host; port 0 is the same free port for all. Raises CannotListen."""
+    addresses = _addresses(host, port)
+    for last in (*[False] * (TRIES - 1), True):
+        try:
+            return _bound(addresses, port)
+        except OSError as error:
+            if last or port != 0 or error.errno != errno.EADDRINUSE:
+                raise _refusal(host, port, error) from None
+    raise AssertionError("unreachable")
 
 
 @contextmanager
 def listening(host: str, port: int) -> Iterator[list[socket.socket]]:
-    """`bind`, and closed at the end, whoever closed them before. Raises Wrong."""
+    """`bind`, and closed at the end, whoever closed them before. Raises CannotListen."""
     listeners = bind(host, port)
     try:
         yield listeners
@@ -50,7 +58,7 @@ def is_free(host: str, port: int) -> str | None:
     try:
         for one in bind(host, port):
             one.close()
-    except Wrong as wrong:
+    except CannotListen as wrong:
         return str(wrong)
     return None
 
@@ -72,9 +80,30 @@ def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError):
-        raise Wrong(f"--host {host}: no such host; give an address of this machine, such as 127.0.0.1") from None
+        line = f"there is no host {host}; give an address of this machine, such as 127.0.0.1"
+        raise CannotListen("host", line) from None
     # A name such as localhost has two addresses; a scope of a link-local one (fe80::1%eth0) stays in the text.
     return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
+
+
+def _bound(addresses: list[tuple[socket.AddressFamily, str]], port: int) -> list[socket.socket]:
+    bound: list[socket.socket] = []
+    absent: OSError | None = None
+    try:
+        for family, address in addresses:
+            try:
+                bound.append(_listening(family, address, port or (bound[0].getsockname()[1] if bound else 0)))
+            except OSError as error:
+                if error.errno not in ABSENT:
+                    raise
+                absent = error  # localhost is often listed with ::1 where IPv6 is off: the other one will do
+        if absent is not None and not bound:
+            raise absent
+    except BaseException:
+        for one in bound:
+            one.close()
+        raise
+    return bound
 
 
 def _listening(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
@@ -94,19 +123,18 @@ def _listening(family: socket.AddressFamily, address: str, port: int) -> socket.
     return listener
 
 
-def _refusal(host: str, port: int, error: OSError) -> str:
+def _refusal(host: str, port: int, error: OSError) -> CannotListen:
     if error.errno == errno.EADDRINUSE:
-        who = holder(port)
+        who, free = holder(port), _free_near(host, port)
         by = f" by process {who.pid} ({who.name})" if who else ""
-        free = _free_near(host, port)
-        return (
-            f"port {port} on {host} is taken{by}; stop it, or choose another port{f': --port {free}' if free else ''}"
-        )
+        other = f": --port {free}" if free else ""
+        return CannotListen("port", f"port {port} on {host} is taken{by}; stop it, or choose another port{other}")
     if error.errno == errno.EACCES:
-        return f"port {port} is for root only; choose one from 1024 up: --port 8000"
+        return CannotListen("port", f"port {port} is for root only; choose one from 1024 up: --port 8000")
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"--host {host} is no address of this machine; give one that is, or 0.0.0.0 for all"
-    return f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}; choose another --host or --port"
+        return CannotListen("host", f"{host} is no address of this machine; give one that is, or 0.0.0.0 for all")
+    why = os.strerror(error.errno or 0)
+    return CannotListen("host", f"cannot listen on {host} port {port}: {why}; choose another --host or --port")
 
 
 def _free_near(host: str, port: int) -> int | None:

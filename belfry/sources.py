@@ -59,6 +59,10 @@ class Settings:
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
 
+    def lead(self, name: str) -> str:
+        """How a complaint about a value begins: where it was said, nothing for a default."""
+        return f"{self.origins[name].words}: " if self.given(name) else ""
+
     def given(self, name: str) -> bool:
         """Whether anybody said it, or it is the default."""
         return name in self.origins and self.origins[name].source != DEFAULT

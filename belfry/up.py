@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,7 +21,7 @@ from belfry.announce import Facts
 from belfry.database import make_directory, opened, place_of
 from belfry.errors import FAILED, Failed, Wrong
 from belfry.files import OWN_FILES, raise_file_limit
-from belfry.listen import is_public, listening, url
+from belfry.listen import CannotListen, is_public, listening, url
 from belfry.secret import Secret, given_secret, made_secret, needed_secret, open_to_others
 from belfry.settings import config_fields
 from belfry.terminal import has_colours
@@ -29,7 +30,7 @@ from db.errors import StoreUnavailable, StoreUnusable
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     import structlog
 
@@ -64,8 +65,8 @@ class Plan:
 
 def run_up(settings: Settings, environ: Mapping[str, str]) -> int:
     """`belfry up`: everything in one process and one directory. Returns the exit code; raises Wrong."""
-    with listening(settings["host"], settings["port"]) as listeners:
-        make_directory(settings["data"])
+    with _listening(settings) as listeners:
+        make_directory(settings)
         secret = given_secret(environ) or made_secret(settings["data"])
         return _run(settings, secret, listeners)
 
@@ -76,7 +77,7 @@ def run_serve(settings: Settings, environ: Mapping[str, str]) -> int:
         if settings[name] is None:
             raise Wrong(f"`belfry serve` needs --{name} (flag) or BELFRY_{name.upper()} (variable), e.g. {example}")
     secret = needed_secret(environ)
-    with listening(settings["host"], settings["port"]) as listeners:
+    with _listening(settings) as listeners:
         return _run(settings, secret, listeners)
 
 
@@ -113,6 +114,15 @@ def unsafe_of(settings: Settings, secret: Secret, listeners: list[socket.socket]
     if files is not None and files < wanted:
         said.append(f"{files:,} open files are allowed, {wanted:,} may be needed; ulimit -n {wanted}, or --connections")
     return tuple(said)
+
+
+@contextmanager
+def _listening(settings: Settings) -> Iterator[list[socket.socket]]:
+    try:
+        with listening(settings["host"], settings["port"]) as listeners:
+            yield listeners
+    except CannotListen as cannot:
+        raise Wrong(settings.lead(cannot.setting) + str(cannot)) from None
 
 
 def _run(settings: Settings, secret: Secret, listeners: list[socket.socket]) -> int:

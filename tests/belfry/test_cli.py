@@ -93,7 +93,7 @@ def test_an_unknown_variable_is_a_warning(capsys: pytest.CaptureFixture[str], mo
 def test_a_data_directory_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     line = refused(capsys, "up", "--port", "0", "--data", str(tmp_path / "file"))
-    assert line == f"--data {tmp_path / 'file'} is a file; give a directory"
+    assert line == f"--data (flag): {tmp_path / 'file'} is a file; give a directory"
 
 
 def test_a_file_that_is_no_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

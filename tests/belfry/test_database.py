@@ -40,20 +40,20 @@ def test_where_no_url_leads(url: str) -> None:
 
 
 def test_a_data_directory_is_made_for_its_owner_only(tmp_path: Path) -> None:
-    make_directory(tmp_path / "a" / "b")
+    make_directory(settings("up", data=str(tmp_path / "a" / "b")))
     assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
-    make_directory(tmp_path / "a" / "b")
+    make_directory(settings("up", data=str(tmp_path / "a" / "b")))
     assert list((tmp_path / "a" / "b").iterdir()) == []
 
 
 def test_a_data_directory_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(Wrong, match="is a file; give a directory"):
-        make_directory(tmp_path / "file")
-    with pytest.raises(Wrong, match=r"cannot write there \(Not a directory\)"):
-        make_directory(tmp_path / "file" / "below")
-    with pytest.raises(Wrong, match="cannot write there"):
-        make_directory(Path("/proc/belfry"))  # root too cannot write there
+    with pytest.raises(Wrong, match=r"^--data \(flag\): .*file is a file; give a directory"):
+        make_directory(settings("up", data=str(tmp_path / "file")))
+    with pytest.raises(Wrong, match=r"cannot write to .*below \(Not a directory\)"):
+        make_directory(settings("up", data=str(tmp_path / "file" / "below")))
+    with pytest.raises(Wrong, match=r"^BELFRY_DATA \(variable\): cannot write to /proc/belfry "):
+        make_directory(read_settings("up", {}, {"BELFRY_DATA": "/proc/belfry"}))  # where root cannot write either
 
 
 async def test_it_is_opened_alone_migrated_and_let_go(tmp_path: Path) -> None:

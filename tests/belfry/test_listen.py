@@ -77,8 +77,8 @@ def test_the_last_runs_connections_do_not_hold_the_port() -> None:
     ("host", "line"),
     [
         ("192.0.2.1", "is no address of this machine"),  # RFC 5737: nobody has it
-        ("no-such-host.invalid", "no such host"),
-        ("a" * 300, "no such host"),
+        ("no-such-host.invalid", "there is no host"),
+        ("a" * 300, "there is no host"),
     ],
 )
 def test_a_host_that_is_not_here(host: str, line: str) -> None:

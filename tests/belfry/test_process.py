@@ -107,7 +107,9 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
 def test_what_is_taken_is_told(tmp_path: Path) -> None:
     with belfry(tmp_path) as server:
         line = failed("up", "--data", str(tmp_path / "other"), "--port", str(server.port))
-        assert line.startswith(f"belfry: port {server.port} on 127.0.0.1 is taken by process {server.process.pid} (")
+        assert line.startswith(
+            f"belfry: --port (flag): port {server.port} on 127.0.0.1 is taken by process {server.process.pid} ("
+        )
         assert re.search(r"; stop it, or choose another port: --port \d+$", line)
         line = failed("up", "--data", str(tmp_path), "--port", "0")
         assert f"{tmp_path} is in use by process {server.process.pid}" in line
