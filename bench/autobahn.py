@@ -84,22 +84,33 @@ def _wstest() -> Path:
     print("bench: installing Autobahn's suite in an environment of its own, once", file=sys.stderr)
     venv.create(maker, with_pip=True)
     _install(maker / "bin" / "python", MAKER)
-    quiet = {"check": True, "stdout": subprocess.DEVNULL}
-    subprocess.run([maker / "bin" / "virtualenv", "-q", "-p", python, home / "py27"], **quiet)  # type: ignore[call-overload]  # the keywords are of one type each
+    _run(
+        f"virtualenv could not make an environment of {python}",
+        maker / "bin" / "virtualenv",
+        "-p",
+        python,
+        home / "py27",
+    )
     _install(home / "py27" / "bin" / "python", SUITE)
     return wstest
 
 
 def _install(python: Path, requirement: str) -> None:
-    done = subprocess.run([python, "-m", "pip", "-q", "install", requirement], capture_output=True, text=True)
+    _run(f"pip could not install {requirement}", python, "-m", "pip", "install", requirement)
+
+
+def _run(problem: str, *command: Path | str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Missing(f"pip could not install {requirement}: {done.stderr.strip().splitlines()[-1]}")
+        last = (done.stderr.strip() or done.stdout.strip() or "?").splitlines()[-1]
+        raise Missing(f"{problem}: {last}")
 
 
 def _python27() -> str:
-    if found := shutil.which("python2.7"):
-        return found
     versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    for candidate in sorted(versions.glob("2.7.*/bin/python2.7")):
-        return str(candidate)
+    candidates = [*map(str, versions.glob("2.7.*/bin/python2.7")), shutil.which("python2.7")]
+    for candidate in filter(None, candidates):
+        # It has to run: pyenv's stand-in on the PATH is there also where its version is not chosen.
+        if not subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode:
+            return candidate
     raise Missing("it needs Python 2.7: pyenv install 2.7.18, or a python2.7 on the PATH")
