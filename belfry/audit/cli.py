@@ -132,13 +132,12 @@ def _lines(running: Run, verdict: Verdict) -> list[str]:
     if meter.errors:
         said.insert(2, "the server refused: " + ", ".join(f"{code} {n:,}" for code, n in meter.errors.most_common(5)))
     if meter.stopped:
-        said.insert(2, f"{len(meter.stopped):,} clients were told not to come back: {'; '.join(meter.stopped[:3])}")
+        said.insert(2, f"Told not to come back: {len(meter.stopped):,} of the clients: {'; '.join(meter.stopped[:3])}")
     if not running.settled:
         said.insert(2, f"NOT QUIET after {running.load.settle:g} s: not every client had everything by then")
     if not verdict.ok:
-        said.append(
-            f"The rooms {', '.join(running.load.room_names[:3])}... are kept; repeat with --seed {running.load.seed}"
-        )
+        names = running.load.room_names
+        said.append(f"The rooms {names[0]} to {names[-1]} are kept; this was --seed {running.load.seed}")
     return said
 
 

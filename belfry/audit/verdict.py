@@ -69,7 +69,7 @@ class Verdict(Struct, frozen=True):
         if self.unread:
             said.append(f"NOT PROVEN: could not read the history of {', '.join(self.unread)}")
         for kind, count in self.faults.items():
-            said.append(f"BROKEN {kind}, {count:,} times: {FAULTS[kind]}")
+            said.append(f"BROKEN: {kind} ({count:,}): {FAULTS[kind]}")
             said += [f"  - {example}" for example in self.examples[kind]]
         if self.ok:
             said.append("Every promise held: nothing lost, doubled, reordered, skipped or changed.")

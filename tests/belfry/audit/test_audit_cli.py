@@ -74,7 +74,7 @@ def found(*, broken: bool) -> tuple[Run, Verdict]:
 def test_a_broken_promise_is_told_with_the_seed_and_the_rooms() -> None:
     run, verdict = found(broken=True)
     told = "\n".join(_lines(run, verdict))
-    assert "BROKEN doubled, 1 times" in told
+    assert "BROKEN: doubled (1): a client got" in told
     assert "The rooms audit-7-0 to audit-7-0 are kept; this was --seed 7" in told
 
 
@@ -86,7 +86,7 @@ def test_what_else_went_wrong_is_told() -> None:
     told = "\n".join(_lines(run, verdict))
     assert "NOT QUIET after 30 s" in told
     assert "the server refused: overloaded 3" in told
-    assert "1 clients were told not to come back: c1: 4501 banned" in told
+    assert "Told not to come back: 1 of the clients: c1: 4501 banned" in told
     assert "Every promise held" in told
 
 

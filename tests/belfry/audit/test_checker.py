@@ -237,7 +237,7 @@ def test_a_wild_number_costs_little_and_is_found() -> None:
 def test_a_verdict_is_told_to_people_and_programs() -> None:
     good, bad = judged(calm()), judged(next(mutations.doubled(calm())))
     assert "Every promise held" in good.lines()[-1]
-    assert any(line.startswith("BROKEN doubled, 1 times: ") for line in bad.lines())
+    assert any(line.startswith("BROKEN: doubled (1): ") for line in bad.lines())
     assert b'"ok":true' in good.to_json()
     assert b'"closes":{"1006":1}' in good.to_json()
     assert b'"ok":false' in bad.to_json()
