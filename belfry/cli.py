@@ -5,10 +5,13 @@ What a command needs is imported when it runs: `belfry --help` must not wait a s
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from belfry import __version__
 from belfry.errors import FAILED, OK, WRONG, Failed, Wrong, suggestion
@@ -61,9 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return 130  # 128 + SIGINT, as shells have it
-    except BrokenPipeError:
-        # Whoever read our output has read enough; the interpreter must not complain when it flushes at the end.
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        # Whoever read our output has read enough, or it is a file on a full disk. The interpreter must not complain
+        # once more when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == errno.ENOSPC:
+            _say("belfry:", RED, "the disk is full; nothing more can be written there")
         return FAILED
     return code
 
@@ -126,12 +134,22 @@ def _audit(argv: list[str]) -> int:
     from belfry.audit import cli as audit
 
     class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> None:  # type: ignore[override]  # argparse's never returns, nor does this
-            raise Wrong(f"{message}; belfry audit --help")
+        def error(self, message: str) -> NoReturn:
+            raise Wrong(_of_argparse(message, commands.choices["audit"].format_usage()))
 
     parser = Parser(prog="belfry", allow_abbrev=False)
-    audit.add_parser(parser.add_subparsers(required=True))
+    commands = parser.add_subparsers(required=True)
+    audit.add_parser(commands)
     return audit.run(parser.parse_args(argv))
+
+
+def _of_argparse(message: str, usage: str) -> str:
+    """A complaint of argparse in our words; its flags are those of the usage."""
+    if message.startswith("unrecognized arguments: "):
+        flag = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+        near = suggestion(flag, re.findall(r"--[a-z-]+", usage)) or "; `belfry audit --help` lists them"
+        return f"{flag} (flag) is not known{near}" if flag.startswith("-") else f'"{flag}" (argument) is one too many'
+    return re.sub(r"^argument (\S+): ", r"\1 (flag): ", message) + "; belfry audit --help"
 
 
 def _up(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:

@@ -76,6 +76,10 @@ def test_a_command_of_verbs_tells_them(capsys: pytest.CaptureFixture[str]) -> No
         (["serve", "--bus", "kafka://h:1"], "kafka: is not in this version"),
         (["serve", "--secret", "x"], "BELFRY_SECRET"),
         (["token"], "needs --user NAME"),
+        (["audit", "--clent", "3"], "--clent (flag) is not known; did you mean --clients?"),
+        (["audit", "3"], '"3" (argument) is one too many'),
+        (["audit", "--clients", "x"], '--clients (flag): "x" does not fit; give a whole number'),
+        (["audit", "--clients"], "--clients (flag): expected one argument"),
     ],
 )
 def test_mistakes(argv: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +110,13 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
     done = subprocess.run(["bash", "-o", "pipefail", "-c", reading], capture_output=True, text=True, timeout=30)
     assert done.stdout == "usage: belfry up [flags]\n"
     assert done.stderr == ""
+
+
+def test_a_full_disk_is_one_line() -> None:
+    printing = f"{sys.executable} -m belfry --help > /dev/full"
+    done = subprocess.run(["bash", "-c", printing], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert done.stderr == "belfry: the disk is full; nothing more can be written there\n"
 
 
 def test_help_needs_no_web_framework() -> None:
