@@ -1,7 +1,7 @@
 # Belfry's verbs; `make` alone tells them. What a verb needs it makes first, and only when it changed.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench soak lock docs clean
+.PHONY: help run services test lint format bench soak lock docs clean
 .SUFFIXES:
 
 PYTHON_IN := .venv/bin/python
@@ -12,6 +12,9 @@ help: ## these verbs
 
 run: .venv/.installed-run ## install what is missing and start `belfry up`; ARGS="--port 9000" passes flags on
 	@exec $(PYTHON_IN) -m belfry up $(ARGS)
+
+services: .venv/.installed-run ## MySQL, MariaDB and Kafka for development, until Ctrl-C; ARGS="--only mysql --data DIR"
+	@exec $(PYTHON_IN) -m compose.services run $(ARGS)
 
 test: .venv/.installed-test ## lint, types and every test; ARGS="-k wire" chooses some of pytest's
 	@tools/test $(ARGS)

@@ -1,0 +1,1 @@
+"""What runs around Belfry: the Compose file for people with Docker, and the same services without it."""

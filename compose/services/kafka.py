@@ -1,0 +1,103 @@
+"""Apache Kafka: one node, KRaft, both broker and controller."""
+
+from __future__ import annotations
+
+import base64
+import os
+from typing import TYPE_CHECKING, ClassVar
+
+from compose.services.cache import PLUGIN, cache, cached, maven, need
+from compose.services.service import HOST, Service, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+VERSION = "4.1.0"
+POM = f"""\
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>belfry</groupId><artifactId>services</artifactId><version>1</version><packaging>pom</packaging>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{VERSION}</version>
+    </dependency>
+    <dependency>
+      <groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version>
+    </dependency>
+  </dependencies>
+</project>
+"""
+HEAP = "512m"
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port}
+controller.listener.names=CONTROLLER
+controller.quorum.voters=1@{host}:{controller_port}
+log.dirs={data}
+# Topics are made by who owns them: a name mistyped by a client must not become one.
+auto.create.topics.enable=false
+# One node: nothing to replicate to.
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+# A lone broker that was killed cannot register again before its old session has run out: 9 s by default.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+"""
+
+
+class Kafka(Service):
+    """A Kafka broker; `url` is kafka://host:port, topics are made by who uses it."""
+
+    name: ClassVar[str] = "kafka"
+    version: ClassVar[str] = VERSION
+    port_wanted: ClassVar[int] = 19_092
+
+    @classmethod
+    def fetch(cls) -> None:
+        need("java", "default-jre-headless", "Java 17 or newer")
+        cached(f"kafka-{VERSION}", _download)
+
+    @property
+    def url(self) -> str:
+        return f"kafka://{HOST}:{self.port}"
+
+    @property
+    def address(self) -> str:
+        """host:port, as Kafka's clients take it."""
+        return f"{HOST}:{self.port}"
+
+    def prepare(self) -> None:
+        text = PROPERTIES.format(host=HOST, port=self.port, controller_port=free_port(), data=self.directory / "data")
+        self._properties.write_text(text)
+        cluster = base64.urlsafe_b64encode(os.urandom(16)).rstrip(b"=").decode()
+        # An id that begins with "-" would be taken for an option.
+        format_ = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", f"--config={self._properties}"]
+        self.run([*self._java(), *format_], "formatting its storage")
+
+    def command(self) -> Sequence[str | Path]:
+        return [*self._java(), "kafka.Kafka", self._properties]
+
+    def is_ready(self) -> bool:
+        # Logged when the broker is registered and serves; its port opens seconds before that.
+        return "Kafka Server started" in self.log_of_start()
+
+    @property
+    def _properties(self) -> Path:
+        return self.directory / "server.properties"
+
+    def _java(self) -> list[str | Path]:
+        return ["java", f"-Xmx{HEAP}", "-cp", f"{cache()}/kafka-{VERSION}/libs/*"]
+
+
+def _download(directory: Path) -> None:
+    (directory / "pom.xml").write_text(POM)
+    goal = f"{PLUGIN}:copy-dependencies"
+    maven(f"Kafka {VERSION}", directory, goal, "-DoutputDirectory=libs", "-DincludeScope=runtime")
