@@ -9,7 +9,7 @@ from bench import servers
 from bench.load import Load, Refusal
 from bench.report import Table, Target
 from bench.search import highest
-from bench.stage import Stage, Step, try_twice
+from bench.stage import Stage, Step, attempt
 
 if TYPE_CHECKING:
     from bench.load import Generator
@@ -64,8 +64,11 @@ def measure(generator: Generator, kind: servers.Kind, shape: Shape, pace: Pace) 
                 calm = step
                 break
         found = highest(
-            lambda rate: try_twice(
-                stage, shape.load(rate, pace.step, pace.warm), lambda step: step.seen.latency.quantile(0.99) <= P99
+            lambda rate, roughly: attempt(
+                stage,
+                shape.load(rate, pace.seconds(roughly), pace.warm),
+                pace.tries,
+                lambda step: step.seen.latency.quantile(0.99) <= P99,
             ),
             shape.first,
             pace.refinements,

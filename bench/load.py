@@ -143,9 +143,9 @@ class Generator:
         self, port: int, request: bytes, scripts: Sequence[Script], *, in_flight: int = 64, timeout: float = 60.0
     ) -> Seen:
         """Dial one connection a script, behind those that are open, and bring each to where its script ends."""
-        seen = self._talk(self.opened, port, request, scripts, in_flight, timeout)
-        self.opened += len(scripts)
-        return seen
+        first = self.opened
+        self.opened += len(scripts)  # also when it fails: those that got in have to be closed
+        return self._talk(first, port, request, scripts, in_flight, timeout)
 
     def say(self, first: int, scripts: Sequence[Script], *, in_flight: int = 64, timeout: float = 60.0) -> Seen:
         """Let connections `first`... that are open already follow one script each."""

@@ -20,6 +20,7 @@ SETTLE = 2.0  # seconds
 STAYING = 200  # sessions that change rooms during the churn
 COMING = 100  # sessions that come and go in each of its rounds
 SAMPLES = 20  # of the churn's memory
+SETTLED = 60.0  # seconds, or half of the run: until then caches and the allocator's arenas fill, once
 GROWTH = 0.02  # share of the memory at the churn's start that counts as none: an allocator's own unrest
 
 
@@ -95,8 +96,7 @@ def _round(generator: Generator, server: servers.Server, names: tuple[str, ...],
 
 
 def _churn_table(samples: list[tuple[float, int, int]], seconds: float) -> tuple[Table, list[Target]]:
-    # The first tenth is warming up: caches and the allocator's arenas fill once.
-    settled = [sample for sample in samples if sample[0] >= seconds / 10] or samples
+    settled = [sample for sample in samples if sample[0] >= min(SETTLED, seconds / 2)] or samples
     (_, first_rounds, first), (_, rounds, last) = settled[0], settled[-1]
     joins = (rounds - first_rounds) * (STAYING + COMING)
     growth = (last - first) / first
@@ -106,7 +106,7 @@ def _churn_table(samples: list[tuple[float, int, int]], seconds: float) -> tuple
         Table(
             "Memory over joins and leaves (Belfry)",
             f"{STAYING} sessions change rooms, {COMING} come and go, round after round: {joins:,} joins after "
-            f"the first tenth, {last - first:+,} B, {(last - first) / max(1, joins):+.1f} B a join.",
+            f"the first {settled[0][0]:.0f} s, {last - first:+,} B, {(last - first) / max(1, joins):+.1f} B a join.",
             ("seconds", "joins", "resident MB"),
             rows,
         ),

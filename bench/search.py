@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-Try = Callable[[float], T | None]  # a rate; None when the server did not hold it
+Try = Callable[[float, bool], T | None]  # (rate, only roughly); None when the server did not hold it
 DOWN = 6  # halvings below the first rate before a server is called too slow for it
 
 
@@ -29,19 +29,22 @@ class Highest(Generic[T]):
 
 
 def highest(attempt: Try[T], first: float, refinements: int, most: float) -> Highest[T]:
-    """The highest rate that holds, to within 2**(1/2**refinements)."""
+    """The highest rate that holds, to within a factor of 2**(1/2**refinements).
+
+    Doublings are tried only roughly.
+    """
     found: Highest[T] = Highest()
     rate = first
     while found.failed == float("inf") and rate <= most:
-        found.note(rate, attempt(rate))
+        found.note(rate, attempt(rate, True))
         rate *= 2
     for _ in range(DOWN):
         if found.held:
             break
-        found.note(found.failed / 2, attempt(found.failed / 2))
+        found.note(found.failed / 2, attempt(found.failed / 2, False))
     for _ in range(refinements):
         if not found.held or found.failed == float("inf"):
             break
         middle = (found.held * found.failed) ** 0.5
-        found.note(middle, attempt(middle))
+        found.note(middle, attempt(middle, False))
     return found

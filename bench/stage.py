@@ -94,9 +94,9 @@ class Stage:
         return step
 
 
-def try_twice(stage: Stage, load: Load, good: Callable[[Step], bool]) -> Step | None:
-    """The step if it held; one that did not is tried once more, since a machine has other things to do at times."""
-    for _ in range(2):
+def attempt(stage: Stage, load: Load, tries: int, good: Callable[[Step], bool]) -> Step | None:
+    """The step if it held in one of so many tries."""
+    for _ in range(tries):
         try:
             step = stage.run(load)
         except Refusal:
