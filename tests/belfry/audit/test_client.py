@@ -348,7 +348,7 @@ async def test_a_message_that_is_committed_twice_is_seen() -> None:
 async def test_an_ack_without_a_commit_is_seen() -> None:
     async with house(commits=False) as here:
         one = await here.enter("one")
-        await here.say(one, "a")
+        await here.say(one, "a")  # no message follows
         assert here.found() == {"ack_without_commit": 1}
 
 
@@ -402,4 +402,5 @@ async def test_a_frame_that_is_none_is_seen_and_lived_with() -> None:
         one = await here.enter("one")
         await here.server.tell_all({"t": "message", "room": ROOM, "seq": "1"})
         await here.say(one, "a")
+        await here.everybody_at(1)
         assert here.found() == {"garbled": 1}
