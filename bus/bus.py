@@ -23,8 +23,18 @@ class Bus(Protocol):
     def publish(self, event: Event) -> None:
         """Hand an event over for sending; never blocks, never raises. Over its bound the oldest events are lost."""
 
-    async def run(self, deliver: Deliver, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    def quiet(self) -> float | None:
+        """Seconds for which nothing proved that events still come through; None when there is nobody else to hear."""
+
+    async def run(
+        self,
+        deliver: Deliver,
+        missed: Callable[[], None],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
         """Send and receive until cancelled; started() at once, also while the broker is away.
 
-        `deliver` is called in the event loop, many events at a time; it must not block and must not raise.
+        `deliver` is called in the event loop, many events at a time; `missed` when events are known to be lost, or may
+        be (a reader that begins, or skips). Neither may block or raise.
         """

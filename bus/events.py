@@ -19,7 +19,7 @@ class Committed(msgspec.Struct, frozen=True, tag="committed"):
     room_id: int
     epoch: str
     first_seq: int
-    bodies: list[msgspec.Raw]
+    bodies: list[bytes]
     made_at: float = 0.0
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bus.bus import Deliver
     from bus.events import Event
 
@@ -40,7 +42,16 @@ class MemoryBus:
                 other._inbox.append((self._server_id, event))
                 other._arrived.set()
 
-    async def run(self, deliver: Deliver, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    def quiet(self) -> float | None:
+        return 0.0 if len(self._exchange._buses) > 1 else None
+
+    async def run(
+        self,
+        deliver: Deliver,
+        missed: Callable[[], None],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
         self._exchange._buses.add(self)
         task_status.started()
         try:

@@ -7,7 +7,6 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
 import trio
 
 from bus.events import Committed, Members, Read, RoomDeleted
@@ -24,6 +23,8 @@ from db.records import Mark
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import msgspec
+
     from bus.bus import Bus
     from bus.events import Event
     from chat.metrics import Metrics
@@ -39,6 +40,11 @@ TICK = 0.1  # seconds between presence tellings in a small room
 TICK_PER_MEMBER = 0.000_5  # and longer in large ones: 5,000 members are told each 2.5 s
 MARKS_FLUSH = 1.0  # seconds; a mark lost in a crash is a message shown as unread once more
 HOLE_PATIENCE = 0.03  # seconds: what the bus delivers late usually comes within this
+HEADS_TICK = 0.25  # seconds
+HEADS_OFTEN = 0.5  # seconds between looks at the rooms' heads while the bus is down: bounds the latency without it
+HEADS_RARELY = 5.0  # seconds while it works: finds the last message of a room whose event was lost
+BUS_QUIET = 0.5  # seconds without a proof after which the bus counts as down
+REACH_PATIENCE = 5.0  # seconds
 RETRY_MS = 1_000  # how soon to try again when the store cannot answer
 
 
@@ -113,6 +119,9 @@ class Hub:
         self._marks_dirty: set[LiveRoom] = set()
         self._holes: set[LiveRoom] = set()
         self._hole_seen = trio.Event()
+        self._heads_wanted = trio.Event()
+        self._heads_asked = trio.Event()  # set when the next query has been answered
+        self._heads_known = False  # whether the last query was answered
         metrics.gauges["rooms_live"] = lambda: len(self._rooms)
 
     # --- finding rooms -----------------------------------------------------------------------------------------
@@ -224,8 +233,8 @@ class Hub:
     def committed(self, live: LiveRoom, first_seq: int, bodies: Sequence[bytes], acks: Mapping[Session, bytes]) -> None:
         """Messages of ours are durable: deliver them here, in order, and tell the other servers."""
         self._offer(live, first_seq, bodies, acks)
-        raw = [msgspec.Raw(body) for body in bodies]
-        self._publish(Committed(live.order.name, live.order.id, live.order.epoch, first_seq, raw, time.time()))
+        order = live.order
+        self._publish(Committed(order.name, order.id, order.epoch, first_seq, list(bodies), time.time()))
 
     def _offer(self, live: LiveRoom, first_seq: int, bodies: Sequence[bytes], acks: Mapping[Session, bytes]) -> None:
         ready = live.order.offer(first_seq, bodies)
@@ -267,7 +276,7 @@ class Hub:
             match event:
                 case Committed():
                     if event.epoch == live.order.epoch:
-                        self._offer(live, event.first_seq, [bytes(body) for body in event.bodies], {})
+                        self._offer(live, event.first_seq, event.bodies, {})
                 case Members():
                     for user_id, name in event.joined:
                         live.presence.enter_elsewhere(origin, user_id, name)
@@ -301,6 +310,7 @@ class Hub:
             nursery.start_soon(self._tick)
             nursery.start_soon(self._keep)
             nursery.start_soon(self._fill_holes, nursery)
+            nursery.start_soon(self._watch_heads)
 
     async def _tick(self) -> None:
         while True:
@@ -356,6 +366,63 @@ class Hub:
             for live in dirty:
                 live.marks_dirty |= {mark.user_id for mark in marks if mark.room_id == live.order.id}
                 self._marks_dirty.add(live)
+
+    def missed(self) -> None:
+        """Events were lost, or may have been: ask the store where the rooms are."""
+        self._heads_wanted.set()
+
+    async def reach(self, live: LiveRoom, seq: int) -> None:
+        """Wait until the room's head is at `seq`, if the store knows that number; a server ahead of us gave it out.
+
+        Raises StoreUnavailable when the store cannot say so.
+        """
+        asked = self._heads_asked
+        self._heads_wanted.set()
+        await asked.wait()
+        if not self._heads_known:
+            raise StoreUnavailable("the rooms' heads could not be read")
+        patience = trio.current_time() + REACH_PATIENCE
+        # Looked at again and again: an Event to be set by every message would cost every room for this rare case.
+        while live.order.head < seq <= live.order.known:
+            if trio.current_time() > patience:
+                raise StoreUnavailable(f"message {seq} of {live.order.name} was not found")
+            await trio.sleep(HOLE_PATIENCE)
+
+    async def _watch_heads(self) -> None:
+        """Ask the store for the heads of all live rooms in one query: rarely while the bus works, often while not."""
+        asked_at = trio.current_time()
+        while True:
+            with trio.move_on_after(HEADS_TICK):
+                await self._heads_wanted.wait()
+            quiet = self._bus.quiet()
+            now = trio.current_time()
+            if not self._heads_wanted.is_set():
+                if quiet is None:
+                    continue
+                if now - asked_at < (HEADS_OFTEN if quiet > BUS_QUIET else HEADS_RARELY):
+                    continue
+            asked_at = now
+            self._heads_wanted = trio.Event()
+            asked, self._heads_asked = self._heads_asked, trio.Event()
+            await self._ask_heads()
+            asked.set()
+
+    async def _ask_heads(self) -> None:
+        rooms = {live.order.id: live for live in self._rooms.values() if live.members or live.pins}
+        if not rooms:
+            return
+        self._metrics.head_checks += 1
+        try:
+            heads = await self._store.heads(list(rooms))
+        except StoreUnavailable:
+            self._heads_known = False
+            return
+        self._heads_known = True
+        for room_id, live in rooms.items():
+            if room_id in heads:
+                self.expect(live, heads[room_id])
+            elif self._rooms.get(live.order.name) is live:
+                self.gone(live)
 
     async def _fill_holes(self, nursery: trio.Nursery) -> None:
         while True:

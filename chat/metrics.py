@@ -35,6 +35,7 @@ COUNTS = (
     ("store_failures", "Commits the database refused"),
     ("gap_fills", "Holes in a room's order filled from the database"),
     ("gap_filled_messages", "Messages that filled holes from the database"),
+    ("head_checks", "Looks at the heads of all live rooms in the database"),
     ("bus_published", "Events published on the bus"),
     ("bus_received", "Events received from the bus"),
     ("slow_readers", "Clients closed because they read too slowly"),
@@ -77,6 +78,7 @@ class Metrics:
         self.store_failures: int = 0
         self.gap_fills: int = 0
         self.gap_filled_messages: int = 0
+        self.head_checks: int = 0
         self.bus_published: int = 0
         self.bus_received: int = 0
         self.slow_readers: int = 0

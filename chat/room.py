@@ -22,7 +22,7 @@ EARLY_MESSAGES = 2_000  # kept ahead of a hole: 0.4 MB commonly; what is dropped
 class Room:
     """The order of one room: what has been delivered, what waits for a hole, and the window of the newest."""
 
-    __slots__ = ("_early", "_known", "_window", "_window_bytes", "epoch", "head", "id", "name")
+    __slots__ = ("_early", "_window", "_window_bytes", "epoch", "head", "id", "known", "name")
 
     def __init__(self, name: str, room_id: int, epoch: str, head: int, recent: Iterable[bytes]) -> None:
         self.name = name
@@ -32,7 +32,7 @@ class Room:
         self._window: deque[bytes] = deque()  # the bodies of head - len + 1 .. head
         self._window_bytes = 0
         self._early: dict[int, bytes] = {}
-        self._known = head  # the highest number heard of; above `head` something is missing
+        self.known = head  # the highest number heard of; above `head` something is missing
         self._grow(recent)
 
     @property
@@ -66,13 +66,13 @@ class Room:
 
     def expect(self, seq: int) -> None:
         """Hear that this number exists: until it is delivered, it is missing."""
-        self._known = max(self._known, seq)
+        self.known = max(self.known, seq)
 
     def missing(self) -> tuple[int, int] | None:
         """The first hole as (first, last) number, None if all that is known of was delivered."""
         if self._early:
             return self.head + 1, min(self._early) - 1
-        return (self.head + 1, self._known) if self._known > self.head else None
+        return (self.head + 1, self.known) if self.known > self.head else None
 
     def since(self, seq: int) -> list[bytes] | None:
         """The bodies after position `seq` up to the head; None when the window does not reach back so far."""

@@ -140,7 +140,7 @@ class ChatServer:
         self.state = "stopped"
 
     async def _run_bus(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        await self._bus.run(self.hub.from_bus, task_status=task_status)
+        await self._bus.run(self.hub.from_bus, self.hub.missed, task_status=task_status)
 
     async def _drain(self, listeners: list[socket.socket], door: Door) -> None:
         for listener in listeners:

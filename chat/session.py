@@ -275,6 +275,8 @@ class Session:
 
     def _join_live(self, live: LiveRoom, frame: wire.Join) -> bool:
         """Join from the window, without waiting; False if it does not reach, or the client has enough to read."""
+        if _ahead(frame, live):
+            return False
         position, gap = _start(frame, live)
         bodies = live.order.since(position)
         if bodies is None or self.outbox.waiting + sum(map(len, bodies)) > CATCH_UP_BYTES:
@@ -288,6 +290,8 @@ class Session:
             live = await self._context.hub.live(frame.room)
             with live.pinned():
                 await self._breathe()
+                if frame.after is not None and _ahead(frame, live):
+                    await self._context.hub.reach(live, frame.after[1])
                 if not self._join_live(live, frame):
                     if frame.room in self.rooms:  # joined again: new messages must not come between the old ones
                         self._leave_room(frame.room)
@@ -363,6 +367,11 @@ class Session:
         if live.order.name not in self.rooms:
             self.rooms[live.order.name] = live
             self._context.hub.enter(live, self)
+
+
+def _ahead(frame: wire.Join, live: LiveRoom) -> bool:
+    """Whether the client was told more of this room than we know yet: another server's news, late on its way to us."""
+    return frame.after is not None and frame.after[0] == live.order.epoch and frame.after[1] > live.order.head
 
 
 def _start(frame: wire.Join, live: LiveRoom) -> tuple[int, bool]:
