@@ -231,8 +231,8 @@ def make_person(browser: Browser) -> Iterator[MakePerson]:
     trouble = []
     for person in people:
         trouble += person.trouble
-        if person.page.url != "about:blank":
-            trouble += person.page.evaluate("window.violations")
+        if not person.page.is_closed():
+            trouble += person.page.evaluate("window.violations ?? []")
         person.context.close()
     assert trouble == []
 

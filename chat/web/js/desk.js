@@ -24,7 +24,8 @@ export class OpenRoom {
   members = null;
   count = 0;
   unasked; // opened just now and never read: what is there already is not news
-  #marked = null;
+  #later = null;
+  #timer = null;
 
   constructor(name, title, unasked) {
     this.name = name;
@@ -37,12 +38,19 @@ export class OpenRoom {
     return this.stage === "shut" && GONE.has(this.shut.code);
   }
 
-  /** Do it once, in a second. */
+  /** Do this once, in a second, or when the page is left. */
   soon(action) {
-    this.#marked ??= setTimeout(() => {
-      this.#marked = null;
-      action();
-    }, MARK_MS);
+    this.#later = action;
+    this.#timer ??= setTimeout(() => this.now(), MARK_MS);
+  }
+
+  /** Do what was to be done soon. */
+  now() {
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    const action = this.#later;
+    this.#later = null;
+    action?.();
   }
 }
 
@@ -64,6 +72,7 @@ export class Desk extends Emitter {
     for (const entry of parsed(storage.getItem(ROOMS), [])) {
       if (Array.isArray(entry) && typeof entry[0] === "string") this.#add(entry[0], entry[1], false);
     }
+    addEventListener("pagehide", () => this.rooms.forEach((open) => open.now()));
     belfry.on("joined", (event) => this.#joined(event));
     belfry.on("message", (event) => this.#message(event));
     belfry.on("gap", ({ room }) => this.#lost.add(room));
@@ -157,6 +166,11 @@ export class Desk extends Emitter {
     } catch {
       this.#turn(open, "failed");
     }
+  }
+
+  /** Write nothing more into the storage. */
+  forget() {
+    this.#storage = { setItem: () => {} };
   }
 
   #turn(open, history) {

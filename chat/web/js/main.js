@@ -47,12 +47,6 @@ function leave(why) {
   }
 }
 
-/** Leave, and take everything along that was written here. */
-function signOut() {
-  storage.clear("belfry.");
-  leave("");
-}
-
 function enter() {
   joinForm.hide();
   byId("app").hidden = false;
@@ -182,7 +176,12 @@ function enter() {
   byId("stopped-again").addEventListener("click", () => belfry.connect());
   byId("new-room-button").addEventListener("click", () => newRoom.show({ title: byId("search").value.trim() }));
   byId("jump-button").addEventListener("click", () => switcher.show());
-  byId("sign-out").addEventListener("click", signOut);
+  byId("sign-out").addEventListener("click", () => {
+    composer.room(null); // or its draft would be kept once more when the page is left
+    desk.forget();
+    storage.clear("belfry.");
+    leave("");
+  });
   addEventListener("keydown", (event) => {
     if ((event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && event.key.toLowerCase() === "k") {
       event.preventDefault();
