@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 from docs.generate.limits import limits_page
+from docs.generate.map import map_page
 from docs.generate.metrics import metrics_page
 from docs.generate.wire import wire_page
 
 FOLDER = Path(__file__).parent.parent / "reference"
-PAGES = {"wire.md": wire_page, "metrics.md": metrics_page, "limits.md": limits_page}
+PAGES = {"wire.md": wire_page, "metrics.md": metrics_page, "limits.md": limits_page, "map.md": map_page}
 
 
 def main(argv: list[str]) -> int:
