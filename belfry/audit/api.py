@@ -47,8 +47,9 @@ class Api:
 
     def __init__(self, address: Address) -> None:
         self._base = address.http
+        # No connection is kept: an idle one would be one more that a stopping server has to wait for.
+        limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=0)
         # Not through a proxy: the websockets do not go through one either.
-        limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
         self._http = httpx.AsyncClient(base_url=self._base, timeout=TIMEOUT, trust_env=False, limits=limits)
 
     async def __aenter__(self) -> Api:
