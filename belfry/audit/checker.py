@@ -1,7 +1,7 @@
 """The checker: a pure fold over what clients saw, which ends in a verdict. No clock, no I/O.
 
 It keeps, per room and epoch, which message each number is (`Ledger`), per connection and room the last number it got
-and what it has to get still (`_Reader`), and the sends that wait for their ack. So its memory grows by 17 bytes a
+and what it has to get still (`Reader`), and the sends that wait for their ack. So its memory grows by 17 bytes a
 message, not by deliveries. Each claim about a number - an ack, a delivery, a row of the store - is held against the
 first one made, and the first one against what was sent; that finds most faults at the moment they happen, and the
 look into the store at the end finds the rest.
@@ -13,7 +13,7 @@ from collections import Counter
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from belfry.audit.ledger import ACKED, SEEN, STORED, Ledger
+from belfry.audit.ledger import ACKED, SEEN, STORED
 from belfry.audit.observation import (
     Acked,
     Closed,
@@ -26,10 +26,13 @@ from belfry.audit.observation import (
     Sent,
     Stored,
 )
+from belfry.audit.standing import Own, Reader, Room, Send
 from belfry.audit.verdict import Counts, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from belfry.audit.ledger import Ledger
 
 EXAMPLES = 5  # of each kind; the first ones tell the cause, the rest follow from it
 RECENT_ACKS = 10_000  # a room; a second ack comes while a client moves, seconds after the first: 3 MB
@@ -42,77 +45,14 @@ def digest_of(user: str, what: str) -> int:
     return hash((user, what)) or 1
 
 
-class _Send:
-    """A send without an ack."""
-
-    __slots__ = ("client", "digest", "epoch", "nonce", "refused", "seq", "user")
-
-    def __init__(self, sent: Sent, digest: int) -> None:
-        self.client = sent.client
-        self.user = sent.user
-        self.nonce = sent.nonce
-        self.digest = digest
-        self.epoch = ""
-        self.seq = 0  # where it was first seen
-        self.refused = False
-
-
-class _Own:
-    """One client in one room, over all its connections: where it stands, and the epochs it left behind."""
-
-    __slots__ = ("epoch", "left", "seq")
-
-    def __init__(self) -> None:
-        self.epoch = ""
-        self.seq = 0
-        self.left: tuple[str, ...] = ()
-
-
-class _Reader:
-    """One connection in one room."""
-
-    __slots__ = ("anchored", "epoch", "head", "holes", "own", "resumed", "seq")
-
-    def __init__(self, joined: Joined, own: _Own) -> None:
-        self.epoch = joined.epoch
-        self.head = joined.head
-        self.own = own
-        self.resumed = joined.after is not None and not joined.gap
-        self.anchored = self.resumed
-        if joined.after is not None and not joined.gap:
-            self.seq = joined.after[1]
-        else:
-            self.seq = max(0, joined.head - joined.limit)
-        self.holes: list[tuple[int, int]] = []  # first and last number of each, ascending
-
-
-class _Room:
-    """One room: its numbers by epoch, and the sends that have none for certain."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.ledgers: dict[str, Ledger] = {}
-        self.sends: dict[tuple[str, str], _Send] = {}  # (client, nonce); unacknowledged
-        self.by_text: dict[int, _Send] = {}  # the same, by digest
-        self.recent: dict[tuple[str, str], tuple[str, int]] = {}  # acknowledged: (epoch, seq)
-        self.stored: tuple[str, int] | None = None  # (epoch, head), from the store
-        self.read_to = 0  # the last number read from the store
-        self.read_whole = False
-
-    def ledger(self, epoch: str) -> Ledger:
-        if (ledger := self.ledgers.get(epoch)) is None:
-            ledger = self.ledgers[epoch] = Ledger()
-        return ledger
-
-
 class Checker:
     """`observe` everything, then ask for the `verdict`. `count` of faults so far is there at any time."""
 
     def __init__(self) -> None:
-        self._rooms: dict[str, _Room] = {}
+        self._rooms: dict[str, Room] = {}
         self._users: set[str] = set()
-        self._own: dict[tuple[str, str], _Own] = {}  # (client, room)
-        self._links: dict[tuple[str, int], dict[str, _Reader]] = {}  # (client, link) -> room -> reader
+        self._own: dict[tuple[str, str], Own] = {}  # (client, room)
+        self._links: dict[tuple[str, int], dict[str, Reader]] = {}  # (client, link) -> room -> reader
         self._faults: Counter[str] = Counter()
         self._examples: dict[str, list[str]] = {}
         self._tally: Counter[str] = Counter()
@@ -155,7 +95,7 @@ class Checker:
             raise ValueError(f"{sent.client} sends a nonce or a text again as something new: {sent}")
         self._users.add(sent.user)
         self._clients.add(sent.client)
-        room.sends[key] = room.by_text[digest] = _Send(sent, digest)
+        room.sends[key] = room.by_text[digest] = Send(sent, digest)
         self._tally["sent"] += 1
 
     def _acked(self, acked: Acked) -> None:
@@ -199,13 +139,13 @@ class Checker:
             self._tally["links"] += 1
         elif (before := link.get(joined.room)) is not None:
             self._holes(joined.client, joined.room, before)
-        own = self._own.setdefault((joined.client, joined.room), _Own())
+        own = self._own.setdefault((joined.client, joined.room), Own())
         if joined.after is not None:
             self._resumed(joined, joined.after, own)
         if joined.epoch in own.left:
             was = f"{joined.client} was told epoch {own.epoch} of {joined.room}"
             self._fault("wrong_epoch", f"{was}, and then again the older {joined.epoch}")
-        reader = link[joined.room] = _Reader(joined, own)
+        reader = link[joined.room] = Reader(joined, own)
         if own.epoch != joined.epoch:
             if own.epoch:
                 own.left += (own.epoch,)
@@ -213,7 +153,7 @@ class Checker:
         elif not reader.resumed:
             own.seq = max(own.seq, reader.seq)
 
-    def _resumed(self, joined: Joined, after: Position, own: _Own) -> None:
+    def _resumed(self, joined: Joined, after: Position, own: Own) -> None:
         self._tally["resumes"] += 1
         here = f"{joined.client} came back to {joined.room} after {after[1]}"
         if after[0] == own.epoch and after[1] > own.seq:
@@ -247,7 +187,7 @@ class Checker:
         if reader.seq > own.seq and reader.epoch == own.epoch:
             own.seq = reader.seq
 
-    def _out_of_turn(self, saw: Saw, reader: _Reader) -> None:
+    def _out_of_turn(self, saw: Saw, reader: Reader) -> None:
         """Not the number that was due: more history than asked for, a hole, a late one, or a repeat."""
         if not reader.anchored and saw.seq <= reader.seq:
             reader.anchored = True
@@ -277,12 +217,12 @@ class Checker:
     def _garbled(self, garbled: Garbled) -> None:
         self._fault("garbled", f"{garbled.client} (connection {garbled.link}): {garbled.what}")
 
-    def _holes(self, client: str, room: str, reader: _Reader) -> None:
+    def _holes(self, client: str, room: str, reader: Reader) -> None:
         """Nothing more will come to this reader in this room: what is open now stays open."""
         for first, last in reader.holes:
             self._hole(client, room, reader, first, last)
 
-    def _hole(self, client: str, room: str, reader: _Reader, first: int, last: int) -> None:
+    def _hole(self, client: str, room: str, reader: Reader, first: int, last: int) -> None:
         what = f"{client} never got {_span(first, last)} of {room}"
         if reader.resumed and first <= reader.head:
             self._fault("missed_resume", f"{what}, which it had missed while it was away")
@@ -291,7 +231,7 @@ class Checker:
 
     # --- what a number is --------------------------------------------------------------------------------------
 
-    def _claim(self, room: _Room, epoch: str, seq: int, user: str, digest: int, mark: int, who: str) -> None:
+    def _claim(self, room: Room, epoch: str, seq: int, user: str, digest: int, mark: int, who: str) -> None:
         """Somebody says that this number is this message: hold it against what is known."""
         ledger = room.ledgers[epoch] if epoch in room.ledgers else room.ledger(epoch)
         held = ledger.mark(seq, mark)
@@ -380,7 +320,7 @@ class Checker:
         )
         return Verdict(counts, dict(self._faults), self._examples, unread)
 
-    def _whole(self, name: str, room: _Room, epoch: str, head: int) -> None:
+    def _whole(self, name: str, room: Room, epoch: str, head: int) -> None:
         """Everything that anybody vouches for is in the store, and the store is 1..head."""
         missing = room.ledger(epoch).unstored(head)
         for marks, group in groupby(enumerate(missing), key=lambda item: (item[1][1], item[1][0] - item[0])):
@@ -393,7 +333,7 @@ class Checker:
                 seen = "was seen, but" if marks[0] & SEEN else "is missing:"
                 self._fault("lost", f"{span} {seen} the store does not hold it (head {head})", len(numbers))
 
-    def _at_head(self, client: str, name: str, reader: _Reader) -> None:
+    def _at_head(self, client: str, name: str, reader: Reader) -> None:
         """A connection that is open at the end has got everything."""
         stored = self._rooms[name].stored
         if stored is None:
@@ -406,9 +346,9 @@ class Checker:
 
     # --- bookkeeping -------------------------------------------------------------------------------------------
 
-    def _room(self, name: str) -> _Room:
+    def _room(self, name: str) -> Room:
         if (room := self._rooms.get(name)) is None:
-            room = self._rooms[name] = _Room(name)
+            room = self._rooms[name] = Room(name)
         return room
 
     def _fault(self, kind: str, example: str, count: int = 1) -> None:

@@ -86,6 +86,7 @@ class Client:
         self._window = WINDOW
         self._hint: Address | None = None  # where to come back to after a crash, if not where it was
         self._links = 0
+        self._leaving = False
         self._heard = 0.0
         self._nursery: trio.Nursery
 
@@ -123,6 +124,12 @@ class Client:
             self._nursery = nursery
             await self._stay(nursery)
             nursery.cancel_scope.cancel()
+
+    async def leave(self) -> None:
+        """Say goodbye, if there is somebody to say it to; `run` returns then."""
+        self._leaving = True
+        if self.link is not None:
+            await self.link.leave()
 
     # --- coming back -------------------------------------------------------------------------------------------
 
@@ -180,8 +187,9 @@ class Client:
         return _Plan(plan.address, plan.token, delay)
 
     def _stop(self, ending: Ending) -> None:
-        self.stopped = f"{ending.code} {ending.why}"
-        self._meter.stopped.append(f"{self.name}: {self.stopped}")
+        if not self._leaving:
+            self.stopped = f"{ending.code} {ending.why}"
+            self._meter.stopped.append(f"{self.name}: {self.stopped}")
 
     # --- what a link tells -------------------------------------------------------------------------------------
 
@@ -197,9 +205,7 @@ class Client:
 
     def handle(self, link: Link, frame: frames.ServerFrame) -> None:
         """A frame came."""
-        kind = type(frame)
-        if kind is frames.Message:
-            assert isinstance(frame, frames.Message)
+        if isinstance(frame, frames.Message):
             self._saw(link, frame.room, link.epochs.get(frame.room, ""), frame.seq, frame.user.id, frame.text)
         elif isinstance(frame, wire.Ack):
             self._acked(link, frame)

@@ -91,7 +91,7 @@ class Run:
                 await self._talk(rng)
                 await self._settle(api)
                 verdict = await self._judge(api)
-                self.phase = "leaving"
+                await self._leave()
                 nursery.cancel_scope.cancel()
             if verdict.ok:
                 with trio.move_on_after(10.0):
@@ -199,6 +199,12 @@ class Run:
             except Unreachable as problem:
                 self.meter.errors[f"history: {problem}"] += 1
         return self.checker.verdict()
+
+    async def _leave(self) -> None:
+        self.phase = "leaving"
+        async with trio.open_nursery() as nursery:
+            for client in self.clients:
+                nursery.start_soon(client.leave)
 
     async def _clean_up(self, api: Api, owner: Account) -> None:
         for room in self.load.room_names:
