@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import socket
 import ssl
@@ -19,13 +18,16 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, wrap_client_stream
 
+from tests.docs.page import block, put
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from conftest import Server
     from trio_websocket import WebSocketConnection
 
-PAGE = (Path(__file__).parent.parent.parent / "docs/how-to/run-behind-a-proxy.md").read_text()
+    from tests.docs.conftest import Server
+
+PAGE = "how-to/run-behind-a-proxy.md"
 NAME = "chat.example.org"
 PATIENCE = 15.0  # seconds for anything here; all of it takes one or two
 
@@ -39,20 +41,6 @@ http {{
     include {folder}/belfry.conf;
 }}
 """
-
-
-def block(language: str) -> str:
-    """The page's only block in this language."""
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-    return str(found)
-
-
-def put(text: str, changes: dict[str, str]) -> str:
-    """The text with what only the reader's machine has replaced by what this one has."""
-    for old, new in changes.items():
-        assert text.count(old) == 1, f"{old!r} is not on the page once"
-        text = text.replace(old, new)
-    return text
 
 
 def free_port() -> int:
@@ -154,7 +142,7 @@ def nginx(folder: Path, changes: dict[str, str], port: int, certificate: Path) -
         f"/etc/ssl/{NAME}/fullchain.pem": str(certificate),
         f"/etc/ssl/{NAME}/privkey.pem": str(certificate),
     }
-    (folder / "belfry.conf").write_text(put(block("nginx"), changes))
+    (folder / "belfry.conf").write_text(put(block(PAGE, "nginx"), changes))
     (folder / "nginx.conf").write_text(NGINX_AROUND.format(folder=folder))
     command = ["nginx", "-p", str(folder), "-e", str(folder / "nginx.log"), "-c", str(folder / "nginx.conf")]
     return Proxy(command, signal.SIGHUP, folder / "nginx.out", port, certificate)
@@ -162,7 +150,7 @@ def nginx(folder: Path, changes: dict[str, str], port: int, certificate: Path) -
 
 def haproxy(folder: Path, changes: dict[str, str], port: int, certificate: Path) -> Proxy:
     changes |= {"bind :443 ssl": f"bind 127.0.0.1:{port} ssl", f"/etc/haproxy/{NAME}.pem": str(certificate)}
-    (folder / "haproxy.cfg").write_text(put(block("haproxy"), changes))
+    (folder / "haproxy.cfg").write_text(put(block(PAGE, "haproxy"), changes))
     command = ["haproxy", "-W", "-f", str(folder / "haproxy.cfg")]
     return Proxy(command, signal.SIGUSR2, folder / "haproxy.out", port, certificate)
 

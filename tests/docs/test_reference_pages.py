@@ -19,8 +19,9 @@ from docs.generate.wire import SERVER
 from docs.generate.wire_words import CLIENT_EXAMPLES, SERVER_EXAMPLES
 
 if TYPE_CHECKING:
-    from conftest import Server
     from trio_websocket import WebSocketConnection
+
+    from tests.docs.conftest import Server
 
 
 @pytest.mark.parametrize("name", PAGES)
