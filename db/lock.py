@@ -35,7 +35,7 @@ class Owner(msgspec.Struct, frozen=True):
 class DirectoryLock:
     """A data directory held by this process until release() or its end; a context manager.
 
-    Also held by a child that was forked without exec; across exec it is not passed on.
+    A child that was forked has it too until it executes something else; release() frees it in all of them.
     """
 
     def __init__(self, directory: Path, descriptor: int) -> None:
@@ -86,6 +86,8 @@ class DirectoryLock:
     def release(self) -> None:
         """Let go; a second time does nothing."""
         if self._descriptor is not None:
+            # Closing is not enough: a child between fork and exec still has the descriptor open.
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             os.close(self._descriptor)
             self._descriptor = None
 

@@ -7,7 +7,7 @@ import datetime as dt
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from db.cursor import cursor_text, read_cursor
@@ -26,12 +26,14 @@ SORTS = st.sampled_from(["name", "created_at", "active_at"])
 ORDERS = st.sampled_from(["asc", "desc"])
 
 
+@settings(deadline=None)
 @given(MOMENTS, MOMENTS)
 def test_moments_sort_as_text_and_come_back(one: dt.datetime, other: dt.datetime) -> None:
     assert moment(moment_text(one)) == one
     assert (moment_text(one) < moment_text(other)) == (one < other)
 
 
+@settings(deadline=None)
 @given(SORTS, ORDERS, NAMES, MOMENTS, st.integers(1, 2**63 - 1))
 def test_a_cursor_comes_back_as_it_was_made(sort: RoomSort, order: Order, name: str, at: dt.datetime, id: int) -> None:
     room = RoomRecord(id, name, "", "e", 0, "u", at, at, at)
@@ -44,6 +46,7 @@ def test_a_cursor_comes_back_as_it_was_made(sort: RoomSort, order: Order, name: 
         read_cursor(text, sort, "asc" if order == "desc" else "desc")
 
 
+@settings(deadline=None)
 @given(st.text() | st.binary().map(lambda raw: base64.urlsafe_b64encode(raw).decode()), SORTS, ORDERS)
 def test_anything_else_is_refused(text: str, sort: RoomSort, order: Order) -> None:
     with pytest.raises(BadCursor):
@@ -89,6 +92,7 @@ def test_what_folds_alike(one: str, other: str) -> None:
     assert fold(one) == fold(other)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_folding_twice_is_folding_once(text: str) -> None:
     assert fold(fold(text)) == fold(text)

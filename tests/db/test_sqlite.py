@@ -9,6 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -105,6 +107,33 @@ async def test_kill_9_loses_nothing_that_was_acked(tmp_path: Path) -> None:
         assert [(o.seq, o.fresh) for o in outcomes if isinstance(o, Appended)] == [(s, False) for s in acked.values()]
 
 
+# --- one statement a commit ------------------------------------------------------------------------------------
+
+
+async def test_messages_never_seen_before_are_one_statement(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "belfry.db")
+    rooms = [await store.create_room(name, "", "u", NOW) for name in "abc"]
+    statements: list[str] = []
+    await store.append([one for room in rooms for one in drafts(room.id, 5, "first")], NOW)
+    store._writer.set_trace_callback(statements.append)
+    await store.append([one for room in rooms for one in drafts(room.id, 50, "second")], NOW)
+    # Python reports the statement again for each part of its trigger.
+    assert len(set(statements)) == 1
+    assert statements[0].startswith("INSERT INTO batch")
+    await store.aclose()
+
+
+@pytest.mark.parametrize("wrong", [0, 3, 9])
+async def test_a_wrong_guess_of_the_head_makes_no_hole(tmp_path: Path, wrong: int) -> None:
+    store = await SqliteStore.open(tmp_path / "belfry.db")
+    room = await store.create_room("lobby", "", "u", NOW)
+    await store.append(drafts(room.id, 5), NOW)
+    store._heads[room.id] = wrong
+    assert await store.append(drafts(room.id, 2, "more"), NOW) == [Appended(6, NOW, True), Appended(7, NOW, True)]
+    await store.aclose()
+    check_whole(tmp_path / "belfry.db")
+
+
 # --- locks -----------------------------------------------------------------------------------------------------
 
 
@@ -136,6 +165,27 @@ async def test_a_locked_database_is_unavailable_for_writes_and_then_works(tmp_pa
         assert await store.room("lobby") == room
     assert await store.append(drafts(room.id, 3), NOW) == [Appended(seq, NOW, True) for seq in (1, 2, 3)]
     await store.aclose()
+
+
+def test_several_can_make_one_database_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for i in range(100):
+            path = tmp_path / f"{i}.db"
+            together = threading.Barrier(4, timeout=WAIT)
+
+            def make(path: Path = path, together: threading.Barrier = together) -> None:
+                together.wait()
+                connect(path, "create").close()
+
+            for made in [pool.submit(make) for _ in range(4)]:
+                made.result(timeout=WAIT)
+
+
+async def test_a_database_that_stays_locked_cannot_be_opened(tmp_path: Path) -> None:
+    path = tmp_path / "belfry.db"
+    with write_locked(path), pytest.raises(StoreUnavailable, match="locked by another process"):
+        await SqliteStore.open(path, busy=0.02)
+    await (await SqliteStore.open(path, busy=0.02)).aclose()
 
 
 async def test_readers_do_not_wait_for_a_commit(tmp_path: Path) -> None:
@@ -200,6 +250,8 @@ async def test_a_deletion_cut_short_is_one_all_the_same(tmp_path: Path, monkeypa
     room = await store.create_room("lobby", "", "u", NOW)
     await store.append(drafts(room.id, 500), NOW)
     await store.save_marks([Mark(room.id, "u", 1)])
+    other = await SqliteStore.open(path)  # remembers the room, and is told nothing
+    await other.append(drafts(room.id, 1, "other"), NOW)
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(store.delete_room, "lobby")
@@ -217,7 +269,11 @@ async def test_a_deletion_cut_short_is_one_all_the_same(tmp_path: Path, monkeypa
         RoomMissing(),
         Appended(1, NOW, True),
     ]
-    await store.save_marks([Mark(room.id, "u", 9)])
+    assert await other.append(drafts(room.id, 1, "late"), NOW) == [RoomMissing()]
+    await other.aclose()
+    await store.save_marks([Mark(room.id, "v", 9)])
+    ((marks,),) = store._writer.execute("SELECT count(*) FROM read_mark").fetchall()
+    assert marks == 1
     assert await store.messages_after(room.id, 499, 10) != []  # or there was nothing left to take away
     monkeypatch.setattr(sqlite, "SWEEP", 1000)
     await store.create_room("other", "", "u", NOW)
@@ -333,7 +389,8 @@ def small_disk(directory: Path, size: str) -> Iterator[Path]:
     try:
         yield directory
     finally:
-        subprocess.run(["umount", str(directory)], check=True)
+        # Lazily: a test that fails may leave its store open, and the mount must not outlive it all the same.
+        subprocess.run(["umount", "-l", str(directory)], check=True)
 
 
 def fill(directory: Path) -> Path:
@@ -390,6 +447,24 @@ async def test_a_full_disk_refuses_writes_and_goes_on_when_there_is_space(tmp_pa
         finally:
             await store.aclose()
         assert check_whole(path) == {room.id: list(range(1, head + 1))}
+
+
+async def test_on_a_full_disk_what_needs_no_more_pages_goes_on(tmp_path: Path) -> None:
+    """The WAL cannot grow, but the refused write makes it start over."""
+    with small_disk(tmp_path / "disk", "8m") as disk:
+        store = await SqliteStore.open(disk / "belfry.db")
+        await store.create_room("lobby", "", "u", NOW)
+        for i in range(100):
+            await store.rename_room("lobby", f"before {i}", NOW)
+        fill(disk)
+        refused = 0
+        for i in range(150):
+            try:
+                await store.rename_room("lobby", f"while full {i}", NOW)
+            except StoreUnavailable:
+                refused += 1
+        assert 1 <= refused <= 3
+        await store.aclose()
 
 
 async def test_a_database_that_alone_fills_its_disk_opens_and_reads(tmp_path: Path) -> None:
