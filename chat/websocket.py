@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import trio
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
-from chat.closing import NOT_TEXT, PROTOCOL, TOO_LARGE, Closing
+from chat.closing import NOT_TEXT, NOT_UTF8, PROTOCOL, TOO_LARGE, Closing
 from chat.frames import FrameError, FrameReader, MessageEnd, close_code, close_frame, pong_frame
 from chat.wire import SUBPROTOCOL
 
@@ -35,6 +35,7 @@ REPLAYED_UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: replay\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
+FAILURES = {closing.code: closing for closing in (PROTOCOL, NOT_UTF8)}
 LIBRARY_TIMEOUT = 60.0  # seconds for one fragmented message to arrive; heartbeats cannot get through inside one
 LIBRARY_QUEUE = 1  # messages: one stretch given to the library holds one data message
 
@@ -129,6 +130,10 @@ class Websocket:
         self._reader.rest = stream.left
         self._reader.odd = False
         if closed or stream.closed:
+            reason = connection.closed
+            if stream.code is None and reason is not None and reason.code in FAILURES:
+                # The library ends a websocket whose peer breaks the protocol without telling it why.
+                raise Ended(reason.code, FAILURES[reason.code])
             raise Ended(stream.code or 1006, failed=not stream.closing and stream.code is not None)
         if isinstance(message, bytes):
             self.binary(message)
