@@ -24,12 +24,22 @@ class Committed(msgspec.Struct, frozen=True, tag="committed"):
 
 
 class Members(msgspec.Struct, frozen=True, tag="members"):
-    """Who joined and left a room on one boot of one server: [user id, name] pairs and user ids."""
+    """Who joined and left a room on one boot of one server: [user id, name] pairs and user ids.
+
+    `whole`: these are all who are there, and whoever else was has left.
+    """
 
     room: str
     joined: list[tuple[str, str]]
     left: list[str]
+    whole: bool = False
     made_at: float = 0.0
+
+
+class Asked(msgspec.Struct, frozen=True, tag="asked"):
+    """A server that has just begun with a room asks the others who is in it there."""
+
+    room: str
 
 
 class Typing(msgspec.Struct, frozen=True, tag="typing"):
@@ -58,4 +68,4 @@ class RoomDeleted(msgspec.Struct, frozen=True, tag="room_deleted"):
     made_at: float = 0.0
 
 
-Event = Committed | Members | Typing | Read | RoomDeleted
+Event = Committed | Members | Asked | Typing | Read | RoomDeleted

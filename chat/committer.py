@@ -22,7 +22,8 @@ from db.errors import OutcomeUnknown, StoreUnavailable
 from db.records import Appended, Draft, RoomMissing
 
 if TYPE_CHECKING:
-    from chat.hub import Hub, LiveRoom
+    from chat.hub import Hub
+    from chat.live_room import LiveRoom
     from chat.metrics import Metrics
     from chat.session import Session
     from db.store import Store
@@ -155,4 +156,4 @@ class Committer:
                     session.outbox.post(ack)
         # Committed before, but perhaps never delivered: the answer to that commit may have been lost.
         for live, seq in repeated.items():
-            self._hub.expect(live, seq)
+            self._hub.gaps.expect(live, seq)

@@ -6,6 +6,11 @@ reconnect is no news; what changed since the last telling is told at once, merge
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 GRACE = 5.0  # seconds between the last socket's end and the telling: a redeploy's or a tunnel's reconnect fits
 NAMED = 200  # members up to which names are told; above, only the count: 200 x 50 B = 10 KB a joined
 
@@ -54,10 +59,22 @@ class Presence:
                 del self._elsewhere[origin]
             self._left(user_id, now + GRACE)
 
-    def drop_origin(self, origin: str, now: float) -> None:
-        """A server's boot is over: all its users left, at once and together."""
-        for user_id in self._elsewhere.pop(origin, ()):
+    def set_elsewhere(self, origin: str, users: Iterable[tuple[str, str]], now: float) -> None:
+        """All users on that boot: who was there and is not among them has left."""
+        left = self._elsewhere.get(origin, set()) - {user_id for user_id, _ in users}
+        for user_id in left:
+            self.leave_elsewhere(origin, user_id, now)
+
+    def drop_origin(self, origin: str, now: float) -> bool:
+        """A server's boot is over: all its users left, at once and together; False if it had none."""
+        users = self._elsewhere.pop(origin, None)
+        for user_id in users or ():
             self._left(user_id, now)
+        return bool(users)
+
+    def here(self) -> list[tuple[str, str]]:
+        """The users with a socket on this server, as (id, name)."""
+        return [(user_id, self._names[user_id]) for user_id in self._here]
 
     def _arrived(self, user_id: str, name: str) -> None:
         self._leaving.pop(user_id, None)

@@ -21,7 +21,7 @@ from db.records import Appended, Draft
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator, Sequence
 
-    from chat.hub import LiveRoom
+    from chat.live_room import LiveRoom
     from chat.sessions import Sessions
     from chat.tokens import Identity
 
@@ -291,7 +291,7 @@ class Session:
             with live.pinned():
                 await self._breathe()
                 if frame.after is not None and _ahead(frame, live):
-                    await self._context.hub.reach(live, frame.after[1])
+                    await self._context.hub.gaps.reach(live, frame.after[1])
                 if not self._join_live(live, frame):
                     if frame.room in self.rooms:  # joined again: new messages must not come between the old ones
                         self._leave_room(frame.room)
@@ -309,7 +309,7 @@ class Session:
         position, gap = _start(frame, live)
         while (rest := order.since(position)) is None or sum(map(len, rest)) > CATCH_UP_BYTES:
             # Never beyond the head: the store may be ahead of it, and what is would come a second time by fan-out.
-            page = rest or await self._context.hub.history(live, position, min(PAGE, order.head - position))
+            page = rest or await self._context.hub.gaps.history(live, position, min(PAGE, order.head - position))
             if not page:
                 raise StoreUnavailable("history ends below the head")
             for piece in _pieces(page):
@@ -354,7 +354,7 @@ class Session:
                 bodies,
                 gap=gap,
                 count=live.presence.count,
-                members=self._context.hub.members_json(live),
+                members=self._context.hub.roster.members_json(live),
                 read=live.marks.get(self.user.id, 0),
             )
         )

@@ -1,0 +1,140 @@
+"""Presence between rooms, servers and members: what changed is gathered for a tick and told once, never one by one."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import trio
+
+from bus.events import Asked, Members
+from chat import wire
+from chat.fanout import fan_out
+from chat.frames import text_frame
+from chat.peers import Peers
+from chat.presence import NAMED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from bus.events import Event
+    from chat.live_room import LiveRoom
+    from chat.session import Session
+
+TICK = 0.1  # seconds between tellings in a small room
+TICK_PER_MEMBER = 0.000_5  # and longer in large ones: 5,000 members are told each 2.5 s
+
+
+class Roster:
+    """Who is in the live rooms, here and on other servers, and who is still to be told."""
+
+    def __init__(self, publish: Callable[[Event], None], quiet: Callable[[], float | None]) -> None:
+        self._publish = publish
+        self._quiet = quiet
+        self._dirty: set[LiveRoom] = set()
+        self._news: set[LiveRoom] = set()
+        self.peers = Peers()
+
+    def enter(self, live: LiveRoom, session: Session) -> None:
+        """A socket joined here."""
+        if live.presence.enter(session.user.id, session.user.name):
+            live.news[session.user.id] = session.user.name
+            self._news.add(live)
+        self._changed(live)
+
+    def leave(self, live: LiveRoom, session: Session) -> None:
+        """A socket left here."""
+        if live.presence.leave(session.user.id, trio.current_time()):
+            live.news[session.user.id] = None
+            self._news.add(live)
+        self._changed(live)
+
+    def settled(self, live: LiveRoom) -> bool:
+        """Whether there is nothing left to tell of this room."""
+        return live not in self._dirty and live not in self._news
+
+    def forget(self, live: LiveRoom) -> None:
+        """The room is gone."""
+        self._dirty.discard(live)
+        self._news.discard(live)
+
+    def members_json(self, live: LiveRoom) -> bytes | None:
+        """The members as they go into `joined`; None where they are too many to name."""
+        if live.presence.count > NAMED:
+            return None
+        if live.members_json is None:
+            live.members_json = wire.encode([wire.User(i, n) for i, n in live.presence.members()])
+        return live.members_json
+
+    # --- other servers -----------------------------------------------------------------------------------------
+
+    def ask(self, live: LiveRoom) -> None:
+        """Ask the other servers who is in this room there."""
+        if self._quiet() is not None:
+            self._publish(Asked(live.order.name))
+
+    def asked(self, live: LiveRoom) -> None:
+        """Another server asks who is here: everybody, at once."""
+        here = live.presence.here()
+        if here:
+            self._publish(Members(live.order.name, here, [], whole=True, made_at=time.time()))
+
+    def heard(self, origin: str, live: LiveRoom, members: Members) -> None:
+        """Another server tells who came and went there, or all who are there."""
+        now = trio.current_time()
+        if members.whole:
+            live.presence.set_elsewhere(origin, members.joined, now)
+        for user_id, name in members.joined:
+            live.presence.enter_elsewhere(origin, user_id, name)
+        for user_id in members.left:
+            live.presence.leave_elsewhere(origin, user_id, now)
+        self._changed(live)
+
+    def drop(self, origin: str, rooms: Iterable[LiveRoom]) -> None:
+        """A boot is over: its members leave all rooms, at once."""
+        self.peers.ended(origin)
+        now = trio.current_time()
+        for live in rooms:
+            if live.presence.drop_origin(origin, now):
+                self._changed(live)
+
+    def _changed(self, live: LiveRoom) -> None:
+        live.members_json = None
+        self._dirty.add(live)
+
+    # --- tellings ----------------------------------------------------------------------------------------------
+
+    async def tick(self) -> None:
+        """Tell what changed, until cancelled."""
+        while True:
+            await trio.sleep(TICK)
+            self._tell_servers()
+            now = trio.current_time()
+            for live in list(self._dirty):
+                self._tell_members(live, now)
+
+    def _tell_servers(self) -> None:
+        news, self._news = self._news, set()
+        for live in news:
+            joined = [(user_id, name) for user_id, name in live.news.items() if name is not None]
+            left = [user_id for user_id, name in live.news.items() if name is None]
+            live.news = {}
+            self._publish(Members(live.order.name, joined, left, made_at=time.time()))
+
+    def _tell_members(self, live: LiveRoom, now: float) -> None:
+        due = live.presence.due()
+        if due is None:
+            self._dirty.discard(live)
+            return
+        if now < max(due, live.presence_due):
+            return
+        joined, left = live.presence.changes(now)
+        live.members_json = None
+        live.presence_due = now + TICK_PER_MEMBER * len(live.members)
+        if not joined and not left:
+            return
+        count = live.presence.count
+        if count > NAMED:
+            joined, left = [], []
+        users = [wire.User(user_id, name) for user_id, name in joined]
+        fan_out(live.members.values(), text_frame(wire.encode(wire.Presence(live.order.name, users, left, count))))
