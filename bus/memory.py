@@ -35,10 +35,12 @@ class MemoryBus:
         self._server_id = server_id
         self._inbox: deque[tuple[str, Event]] = deque(maxlen=QUEUE_EVENTS)
         self._arrived = trio.Event()
+        self._lost = False  # whether events fell out of the inbox, unheard
 
     def publish(self, event: Event) -> None:
         for other in self._exchange._buses:
             if other is not self:
+                other._lost = other._lost or len(other._inbox) == QUEUE_EVENTS
                 other._inbox.append((self._server_id, event))
                 other._arrived.set()
 
@@ -58,6 +60,9 @@ class MemoryBus:
             while True:
                 await self._arrived.wait()
                 self._arrived = trio.Event()
+                if self._lost:
+                    self._lost = False
+                    missed()
                 while self._inbox:
                     origin, event = self._inbox.popleft()
                     deliver(origin, [event])

@@ -60,9 +60,16 @@ class Telling(RuleBasedStateMachine):
             self.elsewhere[origin].discard(user)
             self.gone(user, self.now + GRACE)
 
+    @rule(there=st.sets(users), origin=origins)
+    def hear_all_of(self, there: set[str], origin: str) -> None:
+        self.presence.set_elsewhere(origin, [(user, user.title()) for user in sorted(there)], self.now)
+        left, self.elsewhere[origin] = self.elsewhere[origin] - there, self.elsewhere[origin] & there
+        for user in left:
+            self.gone(user, self.now + GRACE)
+
     @rule(origin=origins)
     def drop_origin(self, origin: str) -> None:
-        self.presence.drop_origin(origin, self.now)
+        assert self.presence.drop_origin(origin, self.now) == bool(self.elsewhere[origin])
         left, self.elsewhere[origin] = self.elsewhere[origin], set()
         for user in left:
             self.gone(user, self.now)
@@ -84,6 +91,7 @@ class Telling(RuleBasedStateMachine):
         assert self.told == here
         assert self.presence.members() == sorted((user, user.title()) for user in here)
         assert self.presence.count == len(here)
+        assert sorted(self.presence.here()) == sorted((user, user.title()) for user in here if self.sockets[user])
 
     @precondition(lambda self: self.presence.due() is None)
     @rule()
