@@ -49,7 +49,8 @@ export class Drawers {
   #toggle(side) {
     this.#open = this.#open === side ? null : side;
     this.#apply();
-    if (this.#open) side.panel.querySelector("input, a, button, [tabindex]")?.focus();
+    // Not the search field: on a phone it would call the keyboard up over half of the drawer.
+    if (this.#open) (side.panel.querySelector("[aria-current], [tabindex='0']") ?? side.panel).focus();
   }
 
   #apply() {

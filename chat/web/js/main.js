@@ -112,7 +112,7 @@ function enter() {
   function show() {
     const name = roomOf(location.hash);
     if (name === null) {
-      history.replaceState(null, "", hashOf(HOME));
+      history.replaceState(null, "", hashOf(conversation.open?.name ?? HOME));
       show();
       return;
     }
@@ -175,6 +175,10 @@ function enter() {
   });
   byId("stopped-again").addEventListener("click", () => belfry.connect());
   byId("new-room-button").addEventListener("click", () => newRoom.show({ title: byId("search").value.trim() }));
+  byId("skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address's hash names rooms
+    composer.focus();
+  });
   byId("jump-button").addEventListener("click", () => switcher.show());
   byId("sign-out").addEventListener("click", () => {
     composer.room(null); // or its draft would be kept once more when the page is left
