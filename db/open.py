@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from db.errors import StoreUnusable
 from db.sqlite import SqliteStore
 from db.url import DatabaseUrl, SqliteUrl, parse_url
 
@@ -21,4 +20,6 @@ async def open_store(url: DatabaseUrl | str, *, migrate: bool = True) -> Store:
         url = parse_url(url)
     if isinstance(url, SqliteUrl):
         return await SqliteStore.open(url.path, migrate=migrate)
-    raise StoreUnusable("MySQL is not built yet: use sqlite:///file")
+    from db.mysql import MysqlStore  # not at the top: its TLS and RSA take half of a SQLite server's start
+
+    return await MysqlStore.open(url, migrate=migrate)

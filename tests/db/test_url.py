@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from db.errors import StoreUnusable
+from db.errors import StoreUnavailable
 from db.open import open_store
 from db.sqlite import SqliteStore
 from db.url import BadUrl, MysqlUrl, SqliteUrl, parse_url
@@ -33,6 +33,12 @@ def test_sqlite(text: str, path: str) -> None:
         ("mysql://ada:secret@db.example:3307/chat", MysqlUrl("ada", "secret", "db.example", 3307, "chat")),
         ("mysql://ada:secret@127.0.0.1/chat", MysqlUrl("ada", "secret", "127.0.0.1", 3306, "chat")),
         ("mysql://ada@[::1]:3306/chat", MysqlUrl("ada", "", "::1", 3306, "chat")),
+        ("mysql://ada@h/c?tls=required", MysqlUrl("ada", "", "h", 3306, "c", "required")),
+        ("mysql://ada@h/c?tls=verify", MysqlUrl("ada", "", "h", 3306, "c", "verify")),
+        (
+            "mysql://ada@h/c?tls=verify&ca=/etc/a%20ca.pem",
+            MysqlUrl("ada", "", "h", 3306, "c", "verify", Path("/etc/a ca.pem")),
+        ),
         ("mysql://a%40b:p%2F%3A%40%23%3F%25@h/my%20chat", MysqlUrl("a@b", "p/:@#?%", "h", 3306, "my chat")),
     ],
 )
@@ -72,7 +78,13 @@ def test_the_password_is_never_shown() -> None:
         ("mysql://ada:hunter2/x@h/chat", "host or port is malformed"),
         ("mysql://ada:hunter2?x@h/chat", "%3F"),
         ("mysql://ada:hunter2@[::1/chat", "host or port is malformed"),
-        ("mysql://ada:hunter2@h/chat?ssl=1", "takes no"),
+        ("mysql://ada:hunter2@h/chat?ssl=1", "?tls=required"),
+        ("mysql://ada:hunter2@h/chat?tls", "required"),
+        ("mysql://ada:hunter2@h/chat?tls=maybe", "required"),
+        ("mysql://ada:hunter2@h/chat?tls=required&ca=/x", "beside tls=verify"),
+        ("mysql://ada:hunter2@h/chat?ca=/x", "beside tls=verify"),
+        ("mysql://ada:hunter2@h/chat?tls=verify&ca=", "names a PEM file"),
+        ("mysql://ada:hunter2@h/chat#x", "%23"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_without_the_password(text: str, says: str) -> None:
@@ -89,7 +101,7 @@ async def test_open_store_chooses_the_twin(tmp_path: Path) -> None:
     assert isinstance(store, SqliteStore)
     await store.aclose()
     assert [path.name for path in sorted(tmp_path.glob("*.db"))] == ["odd % name?.db"]  # noqa: ASYNC240  # a tmp_path
-    with pytest.raises(StoreUnusable, match="not built yet"):
-        await open_store("mysql://ada:hunter2@h/chat")
+    with pytest.raises(StoreUnavailable, match=r"no database answers at 127\.0\.0\.1:1: start it"):
+        await open_store("mysql://ada:hunter2@127.0.0.1:1/chat")
     with pytest.raises(BadUrl):
         await open_store("nonsense")
