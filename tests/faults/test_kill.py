@@ -65,7 +65,7 @@ async def test_twenty_kills_and_twenty_stops_lose_nothing(start_server: StartSer
     seed = new_seed()
     print(f"BELFRY_TEST_SEED={seed}")
     story = Story()
-    server = await start_server("--reconnect-window", "0.5", "--drain-deadline", "5", "--send-rate", "0")
+    server = await start_server("--reconnect-window", "0.5", "--drain-deadline", "20", "--send-rate", "0")
     run = Run(
         Load(clients=CLIENTS, rooms=20, rate=40, seconds=math.inf, seed=seed, backoff_cap=0.7),
         read_address(server.url),
