@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, ViewportSize
 
 PICTURE = HOUSE / "docs" / "images" / "client.png"
-SIZE: ViewportSize = {"width": 1200, "height": 780}
+SIZE: ViewportSize = {"width": 1200, "height": 850}
 SCALE = 1.5  # sharp on a dense screen, and still 150 KB
 ROOMS = ("design", "incidents", "tea-break", "water-cooler")
 TALK = (
