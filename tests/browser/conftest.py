@@ -12,11 +12,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 START_TIMEOUT = 30.0  # seconds; two on an idle machine
 STOP_TIMEOUT = 30.0  # seconds
@@ -28,7 +30,9 @@ expect.set_options(timeout=WAIT)
 # A page reports here what its policy forbade; the console tells too, but not in every case.
 WATCH_POLICY = """
 window.violations = [];
-addEventListener("securitypolicyviolation", (event) => violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+addEventListener("securitypolicyviolation", (event) => {
+  violations.push(`${event.violatedDirective} ${event.blockedURI}`);
+});
 """
 
 

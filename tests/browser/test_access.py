@@ -36,7 +36,8 @@ LOW_CONTRAST = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+    const seen = element.checkVisibility({ opacityProperty: true, visibilityProperty: true });
+    if (!seen || !walker.currentNode.data.trim()) continue;
     if (element.closest("script, style, .unseen, dialog:not([open]), button:disabled, [inert]")) continue;
     const [a, b] = [luminance(parsed(getComputedStyle(element).color)), luminance(behind(element))];
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
@@ -117,9 +118,7 @@ def test_everything_by_keyboard(server: Server, make_person: MakePerson, make_ro
     expect(page.get_by_role("button", name="New room")).to_be_focused()
 
 
-def test_scrolling_back_is_silent_and_news_is_not(
-    server: Server, make_person: MakePerson, make_room: MakeRoom
-) -> None:
+def test_scrolling_back_is_silent_and_news_is_not(server: Server, make_person: MakePerson, make_room: MakeRoom) -> None:
     token = make_room("spoken", "Spoken")
     for i in range(80):
         server.call("POST", "rooms/spoken/messages", {"text": f"old {i}"}, token=token, key=uuid4().hex)

@@ -26,7 +26,6 @@ def write_history(data: Path, count: int) -> None:
     """Fill the lobby, as two people would have in the course of some days."""
 
     async def write() -> None:
-        data.mkdir(parents=True, exist_ok=True)
         store = await SqliteStore.open(data / "belfry.db")
         begin = dt.datetime(2026, 1, 5, 8, 0, tzinfo=dt.UTC)
         room = await store.create_room("lobby", "Lobby", "u_old", begin)
@@ -38,6 +37,7 @@ def write_history(data: Path, count: int) -> None:
             await store.append(drafts, begin + dt.timedelta(hours=first))
         await store.aclose()
 
+    data.mkdir(parents=True)
     trio.run(write)
 
 
