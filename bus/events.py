@@ -68,4 +68,25 @@ class RoomDeleted(msgspec.Struct, frozen=True, tag="room_deleted"):
     made_at: float = 0.0
 
 
-Event = Committed | Members | Asked | Typing | Read | RoomDeleted
+class Revoked(msgspec.Struct, frozen=True, tag="revoked"):
+    """A user was kicked, banned or let in again: look at the store's revocations. `room` is empty."""
+
+    id: int
+    room: str = ""
+
+
+class Beat(msgspec.Struct, frozen=True, tag="beat"):
+    """A server lives; each 2 s, and at each change of state. `room` is empty."""
+
+    id: str
+    boot: str
+    url: str
+    version: str
+    state: str
+    sessions: int
+    handshakes_per_second: float  # what it says it can take; 0 is without limit
+    room: str = ""
+    made_at: float = 0.0
+
+
+Event = Committed | Members | Asked | Typing | Read | RoomDeleted | Revoked | Beat

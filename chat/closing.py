@@ -41,7 +41,8 @@ NO_HELLO = Closing(4003, "no hello in time", Return.LATER)
 BAD_TOKEN = Closing(4500, "token refused", Return.NEVER)
 EXPIRED = Closing(4500, "token expired", Return.NEVER)
 BANNED = Closing(4501, "banned", Return.NEVER)
+KICKED = Closing(4501, "sent away by an administrator", Return.NEVER)
 REPLACED = Closing(4502, "replaced by a newer session", Return.NEVER)
 
 ALL = (NORMAL, PROTOCOL, NOT_TEXT, NOT_UTF8, POLICY, FLOOD, TOO_LARGE, MOVED, OVERLOADED, SLOW, NO_PONG, NO_HELLO,
-       BAD_TOKEN, EXPIRED, BANNED, REPLACED)  # fmt: skip
+       BAD_TOKEN, EXPIRED, BANNED, KICKED, REPLACED)  # fmt: skip

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bus.events import Asked, Committed, Members, Read, RoomDeleted
+from bus.events import Asked, Beat, Committed, Members, Read, Revoked, RoomDeleted
 from bus.events import Typing as TypingEvent
 from chat import wire
 from chat.errors import Refused
@@ -21,7 +21,7 @@ from db.errors import StoreUnavailable
 from db.records import Mark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import msgspec
 
@@ -51,7 +51,9 @@ class Hub:
     """All live rooms of one server, and what it tells other servers about them."""
 
     def __init__(self, store: Store, bus: Bus, metrics: Metrics) -> None:
-        self._store = store
+        self.store = store
+        self.quiet = bus.quiet
+        self.revoked: Callable[[], None] = lambda: None  # called when another server revoked somebody
         self._bus = bus
         self._metrics = metrics
         self._rooms: dict[str, LiveRoom] = {}
@@ -85,7 +87,7 @@ class Hub:
             loading = self._loading[name] = _Loading()
             try:
                 self._metrics.store_reads += 1
-                stored = await self._store.live_room(name, WINDOW_MESSAGES, MARKS)
+                stored = await self.store.live_room(name, WINDOW_MESSAGES, MARKS)
                 if stored is None or stored.room.id in loading.deleted:
                     raise Refused("room_missing", f'there is no room "{name}"')
                 live = LiveRoom(stored)
@@ -197,6 +199,13 @@ class Hub:
         self.roster.peers.heard(origin, trio.current_time())
         for event in events:
             self._metrics.bus_received += 1
+            if isinstance(event, Revoked):
+                self.revoked()
+                continue
+            if isinstance(event, Beat):
+                if event.state == "stopped":
+                    self.roster.drop(origin, self._rooms.values())
+                continue
             live = self._rooms.get(event.room)
             if live is None:
                 self._heard_while_loading(event)
@@ -264,7 +273,7 @@ class Hub:
         if not marks:
             return
         try:
-            await self._store.save_marks(marks)
+            await self.store.save_marks(marks)
         except StoreUnavailable:
             for live in dirty:
                 live.marks_dirty |= {mark.user_id for mark in marks if mark.room_id == live.order.id}

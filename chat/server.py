@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from chat.api.app import make_app
+from chat.beats import Beats
 from chat.closing import MOVED
 from chat.committer import Committer
 from chat.door import Door
@@ -36,13 +37,14 @@ if TYPE_CHECKING:
     from chat.service import State
     from chat.session import Session
     from chat.tokens import Tokens
-    from db.records import RoomRecord
+    from db.records import RevokeAction, RoomRecord
     from db.store import Store
 
 log = logging.getLogger("belfry.chat")
 
 END_SECONDS = 5.0  # of the deadline, kept for late closing handshakes, requests under way and the last commit
 END_SHARE = 0.3  # but never more than this part of a short deadline
+GOODBYE = 0.1  # seconds for the bus to carry the last beat; lost, the others wait for the lease
 LAST_WORDS = 1.0  # seconds for closing handshakes at the deadline, and for requests under way
 OWN_PACE = 500.0  # clients a second in a drain when handshakes_per_second is without limit
 
@@ -58,6 +60,10 @@ class ChatServer:
         self.hub = Hub(store, bus, self.metrics)
         self.committer = Committer(store, self.hub, self.metrics)
         self.sessions = Sessions(config, tokens, self.hub, self.committer, self.metrics)
+        self.hub.revoked = self.sessions.revocations.heard
+        self.beats = Beats(
+            config, store, self.hub.publish, bus.quiet, lambda: self.state, lambda: len(self.sessions), self._fence
+        )
         self.addresses: list[tuple[str, int]] = []
         self._bus = bus
         self.app = make_app(self, config, tokens, self.metrics.registry)
@@ -94,6 +100,14 @@ class ChatServer:
         """Tell the room's members that it is gone."""
         self.hub.deleted(room)
 
+    async def revoke(self, user_id: str, action: RevokeAction, by: str) -> int:
+        """Kick, ban or let a user in again, everywhere; how many sockets were closed here. Raises StoreUnavailable."""
+        return await self.sessions.revocations.revoke(user_id, action, by)
+
+    def _fence(self) -> None:
+        self.hub.missed()
+        self.sessions.send_away(MOVED)
+
     # --- life --------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
@@ -111,6 +125,7 @@ class ChatServer:
     ) -> None:
         """Serve on these listening sockets until drained (returns) or cancelled."""
         await self._make_first_rooms()
+        await self.sessions.revocations.load()
         async with trio.open_nursery() as beneath:
             await beneath.start(self._run_bus)
             beneath.start_soon(self.hub.run)
@@ -120,6 +135,8 @@ class ChatServer:
                     async with trio.open_nursery() as connections:
                         await connections.start(self._web.run)
                         connections.start_soon(self.sessions.pulse)
+                        connections.start_soon(self.sessions.revocations.watch)
+                        connections.start_soon(self.beats.run)
                         door = Door(self.sessions, self._web, self.metrics, connections)
                         async with trio.open_nursery() as listening:
                             for listener in listeners:
@@ -136,8 +153,14 @@ class ChatServer:
                     self.committer.close()
             with trio.move_on_after(1.0):
                 await self.hub.flush_marks()
+                await self._say_goodbye()
             beneath.cancel_scope.cancel()
+
+    async def _say_goodbye(self) -> None:
         self.state = "stopped"
+        if self.hub.quiet() is not None:
+            await self.beats.beat()
+            await trio.sleep(GOODBYE)
 
     async def _run_bus(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         await self._bus.run(self.hub.from_bus, self.hub.missed, task_status=task_status)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from chat.wire import User
-    from db.records import Appended, RoomRecord
+    from db.records import Appended, RevokeAction, RoomRecord
     from db.store import Store
 
 State = Literal["starting", "ready", "draining", "stopped"]
@@ -26,6 +26,9 @@ class Service(Protocol):
 
     def members(self, room: str) -> tuple[list[User], int]:
         """Who is in a room now, by name, and how many; in large rooms the list is cut, the count is not."""
+
+    async def revoke(self, user_id: str, action: RevokeAction, by: str) -> int:
+        """Kick, ban or let a user in again, everywhere; how many sockets were closed here. Raises StoreUnavailable."""
 
     def room_deleted(self, room: RoomRecord) -> None:
         """Tell the room's members, here and on other servers, that it is gone."""

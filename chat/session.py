@@ -8,7 +8,7 @@ import msgspec
 import trio
 
 from chat import wire
-from chat.closing import BAD_TOKEN, FLOOD, MOVED, NO_HELLO, POLICY, SLOW, Closing
+from chat.closing import BAD_TOKEN, BANNED, FLOOD, MOVED, NO_HELLO, POLICY, SLOW, Closing
 from chat.errors import Refused
 from chat.fanout import message_frames
 from chat.frames import text_frame
@@ -135,6 +135,8 @@ class Session:
             self._refuse(error.code, str(error))
             raise Ended(BAD_TOKEN.code, BAD_TOKEN) from None
         self._welcome(identity)
+        if self._context.revocations.is_banned(identity.user_id):
+            raise Ended(BANNED.code, BANNED)
         if self._context.draining:
             raise Ended(MOVED.code, MOVED)
         resume = frame.resume or identity.rooms

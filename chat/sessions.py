@@ -12,6 +12,7 @@ from chat import wire
 from chat.closing import EXPIRED, MOVED, NO_PONG, REPLACED, Closing
 from chat.drain import DrainPlan, plan_drain
 from chat.frames import text_frame
+from chat.revocations import Revocations
 
 if TYPE_CHECKING:
     from chat.committer import Committer
@@ -38,6 +39,7 @@ class Sessions:
         self.hub = hub
         self.committer = committer
         self.metrics = metrics
+        self.revocations = Revocations(hub.store, hub.publish, self.close_user, hub.quiet)
         self.now = trio.current_time
         self.draining = False
         self._all: dict[Session, None] = {}  # in the order they came
@@ -130,10 +132,14 @@ class Sessions:
             session.close(MOVED)
         await self.close_all(MOVED)
 
-    async def close_all(self, closing: Closing) -> None:
-        """Close whoever is here still, and wait until nobody is."""
+    def send_away(self, closing: Closing) -> None:
+        """Close everybody who is here now, without waiting."""
         for session in list(self._all):
             session.close(closing)
+
+    async def close_all(self, closing: Closing) -> None:
+        """Close whoever is here still, and wait until nobody is."""
+        self.send_away(closing)
         while self._all:
             self._empty = trio.Event()
             await self._empty.wait()

@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+RevokeAction = Literal["kick", "ban", "unban"]
+ServerState = Literal["starting", "ready", "cordoned", "draining", "stopped", "down"]
 RoomSort = Literal["name", "created_at", "active_at"]
 Order = Literal["asc", "desc"]
 
@@ -82,3 +84,31 @@ class Mark(msgspec.Struct, frozen=True, gc=False):
     room_id: int
     user_id: str
     seq: int
+
+
+class Revocation(msgspec.Struct, frozen=True):
+    """A user was sent away, banned, or let in again; `id` grows with each."""
+
+    id: int
+    user_id: str
+    action: RevokeAction
+
+
+class Bans(msgspec.Struct, frozen=True):
+    """Who is banned now, and the newest revocation's id at that moment."""
+
+    user_ids: list[str]
+    last_id: int
+
+
+class ServerRecord(msgspec.Struct, frozen=True):
+    """One server of the fleet, as it beat last."""
+
+    id: str
+    boot: str  # random, new at each start
+    url: str
+    version: str
+    state: ServerState
+    connections: int
+    started_at: dt.datetime
+    seen_at: dt.datetime

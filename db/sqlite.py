@@ -22,7 +22,7 @@ from db.folding import fold
 from db.migrations import migrate_sqlite, refuse_unfit
 from db.moments import moment, moment_text
 from db.numbering import Numbered, number
-from db.records import Appended, LiveRoom, MessageRecord, RoomPage, RoomRecord
+from db.records import Appended, Bans, LiveRoom, MessageRecord, Revocation, RoomPage, RoomRecord, ServerRecord
 from db.sqlite_connection import BUSY, connect, told_apart
 from db.store import RoomTaken
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from db.records import Draft, Mark, Order, RoomMissing, RoomSort
+    from db.records import Draft, Mark, Order, RevokeAction, RoomMissing, RoomSort
 
 T = TypeVar("T")
 
@@ -97,6 +97,22 @@ MARKS_SAVE = """
     WHERE room.name IS NOT NULL
     ON CONFLICT (room_id, user_id) DO UPDATE SET seq = excluded.seq, moved_at = excluded.moved_at
     WHERE excluded.seq > read_mark.seq"""
+
+# --- revocation ------------------------------------------------------------------------------------------------
+
+REVOKE = "INSERT INTO revocation (user_id, action, created_by, created_at) VALUES (?, ?, ?, ?) RETURNING id"
+REVOCATIONS_AFTER = "SELECT id, user_id, action FROM revocation WHERE id > ? ORDER BY id LIMIT ?"
+BANS = """
+    SELECT (SELECT coalesce(max(id), 0) FROM revocation), json_group_array(user_id) FROM revocation AS newest
+    WHERE action = 'ban' AND NOT EXISTS (
+        SELECT 1 FROM revocation AS newer
+        WHERE newer.user_id = newest.user_id AND newer.id > newest.id AND newer.action != 'kick')"""
+
+# --- server ----------------------------------------------------------------------------------------------------
+
+SERVER = "id, boot, url, version, state, connections, started_at, seen_at"
+SERVER_PUT = f"INSERT OR REPLACE INTO server ({SERVER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+SERVERS = f"SELECT {SERVER} FROM server ORDER BY id"
 
 # One statement sees one moment, so this needs no transaction.
 LIVE_ROOM = f"""
@@ -256,6 +272,28 @@ class SqliteStore:
         moved = _json([(mark.room_id, mark.user_id, mark.seq) for mark in marks])
         async with self._turn:
             await self._write(_rows, MARKS_SAVE, (moved, moment_text(dt.datetime.now(dt.UTC))))
+
+    async def revoke(self, user_id: str, action: RevokeAction, by: str, at: dt.datetime) -> Revocation:
+        _refuse_nul((user_id, by))
+        async with self._turn:
+            ((number,),) = await self._write(_rows, REVOKE, (user_id, action, by, moment_text(at)))
+        return Revocation(number, user_id, action)
+
+    async def revocations_after(self, id: int, limit: int) -> list[Revocation]:
+        return [Revocation(*row) for row in await self._read(_rows, REVOCATIONS_AFTER, (id, max(limit, 0)))]
+
+    async def bans(self) -> Bans:
+        ((last_id, user_ids),) = await self._read(_rows, BANS, ())
+        return Bans(sorted(set(msgspec.json.decode(user_ids, type=list[str]))), last_id)
+
+    async def put_server(self, server: ServerRecord) -> None:
+        values = (*msgspec.structs.astuple(server)[:6], moment_text(server.started_at), moment_text(server.seen_at))
+        async with self._turn:
+            await self._write(_rows, SERVER_PUT, values)
+
+    async def servers(self) -> list[ServerRecord]:
+        rows = await self._read(_rows, SERVERS, ())
+        return [ServerRecord(*row[:6], *(moment(text) for text in row[6:])) for row in rows]
 
     async def aclose(self) -> None:
         with trio.move_on_after(CLOSE, shield=True):

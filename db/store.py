@@ -15,15 +15,19 @@ if TYPE_CHECKING:
 
     from db.records import (
         Appended,
+        Bans,
         Draft,
         LiveRoom,
         Mark,
         MessageRecord,
         Order,
+        Revocation,
+        RevokeAction,
         RoomMissing,
         RoomPage,
         RoomRecord,
         RoomSort,
+        ServerRecord,
     )
 
 
@@ -79,6 +83,21 @@ class Store(Protocol):
 
     async def save_marks(self, marks: Sequence[Mark]) -> None:
         """Move read marks forward; one that is not ahead of the stored one, or in a missing room, changes nothing."""
+
+    async def revoke(self, user_id: str, action: RevokeAction, by: str, at: dt.datetime) -> Revocation:
+        """Write down that a user is kicked, banned or let in again."""
+
+    async def revocations_after(self, id: int, limit: int) -> list[Revocation]:
+        """Up to `limit` revocations with an id above `id`, ascending."""
+
+    async def bans(self) -> Bans:
+        """Everybody who is banned: whose newest ban or unban is a ban."""
+
+    async def put_server(self, server: ServerRecord) -> None:
+        """Write a server's beat, whatever stood under its id."""
+
+    async def servers(self) -> list[ServerRecord]:
+        """All servers that ever beat, by id."""
 
     async def aclose(self) -> None:
         """Close every connection; afterwards nothing else may be called."""

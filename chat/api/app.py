@@ -20,6 +20,7 @@ from chat.api.messages import MessageRoutes
 from chat.api.openapi import BEARER, INFO, TAGS, Document
 from chat.api.pages import page_routes, read_pages
 from chat.api.rooms import RoomRoutes
+from chat.api.users import UserRoutes
 from chat.errors import Refused
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def make_app(service: Service, config: Config, tokens: Tokens, registry: Collect
     app.register_blueprint(Guests(config, tokens).routes(), url_prefix="/v1")
     app.register_blueprint(RoomRoutes(service, tokens).routes(), url_prefix="/v1")
     app.register_blueprint(MessageRoutes(service, tokens).routes(), url_prefix="/v1")
+    app.register_blueprint(UserRoutes(service, tokens).routes(), url_prefix="/v1")
     app.register_blueprint(Health(service, registry).routes())
     app.register_blueprint(page_routes(read_pages()))
     return app

@@ -34,6 +34,7 @@ TAGS = [
     Tag("guests", "Tokens for anybody, where the server allows it."),
     Tag("rooms", "A room has a name, a title, and one sequence of messages."),
     Tag("messages", "A room's history, and sending without a websocket."),
+    Tag("users", "Sending somebody away, for administrators."),
 ]
 BEARER = {"bearer": HttpSecurityScheme(scheme="bearer", bearer_format="JWT")}
 
@@ -77,6 +78,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             "draining",
         ),
     ),
+    ("/v1/users/{user_id}/kick", "post"): Operation("kickUser", (*_TOKEN, *_BODY, "not_allowed")),
+    ("/v1/users/{user_id}/ban", "delete"): Operation("unbanUser", (*_TOKEN, "bad_request", "not_allowed")),
 }
 
 

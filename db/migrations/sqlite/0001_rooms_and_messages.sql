@@ -69,3 +69,14 @@ CREATE TABLE server (
     started_at  TEXT NOT NULL,        -- moment
     seen_at     TEXT NOT NULL         -- moment of the last beat
 ) STRICT, WITHOUT ROWID;
+
+-- A log, so that each server finds by one number what it has not heard of; the newest ban or unban of a user counts.
+CREATE TABLE revocation (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,  -- in the order they were decided
+    user_id    TEXT NOT NULL,
+    action     TEXT NOT NULL CHECK (action IN ('kick', 'ban', 'unban')),
+    created_by TEXT NOT NULL,         -- the admin's user id
+    created_at TEXT NOT NULL          -- moment
+) STRICT;
+
+CREATE INDEX revocation_by_user ON revocation (user_id, id);

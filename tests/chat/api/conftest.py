@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from chat.service import State
     from chat.wire import User
-    from db.records import Appended, RoomRecord
+    from db.records import Appended, RevokeAction, RoomRecord
     from db.store import Store
 
 ORIGIN = "https://app.example.org"
@@ -38,6 +38,7 @@ class HouseService:
     state: State = "ready"
     here: list[User] = field(default_factory=list)
     hidden: int = 0  # members that a large room's list leaves out
+    revoked: list[tuple[str, str, str]] = field(default_factory=list)
     deleted: list[RoomRecord] = field(default_factory=list)
     fails: Exception | None = None  # what the next calls raise
 
@@ -55,6 +56,12 @@ class HouseService:
 
     def members(self, room: str) -> tuple[list[User], int]:
         return self.here, len(self.here) + self.hidden
+
+    async def revoke(self, user_id: str, action: RevokeAction, by: str) -> int:
+        if self.fails is not None:
+            raise self.fails
+        self.revoked.append((user_id, action, by))
+        return 2
 
     def room_deleted(self, room: RoomRecord) -> None:
         self.deleted.append(room)
