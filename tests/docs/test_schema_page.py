@@ -39,13 +39,12 @@ def test_the_diagram_is_the_schema(schema: dict[str, dict[str, str]]) -> None:
     assert drawn == schema
 
 
-@pytest.mark.parametrize("table", ["room", "message", "read_mark", "server", "schema_version"])
-def test_every_column_has_its_reason(schema: dict[str, dict[str, str]], table: str) -> None:
-    assert set(schema) == {"room", "message", "read_mark", "server", "schema_version"}
-    section = re.search(rf"^## {table}$(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
-    assert section is not None
-    first_cells = re.findall(r"^\| (`[^|]*) \|", section[1], re.MULTILINE)
-    assert set(re.findall(r"`(\w+)`", " ".join(first_cells))) == set(schema[table])
+def test_every_column_has_its_reason(schema: dict[str, dict[str, str]]) -> None:
+    sections = dict(re.findall(r"^## (\w+)$(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
+    assert set(schema) <= set(sections)
+    for table, columns in schema.items():
+        first_cells = re.findall(r"^\| (`[^|]*) \|", sections[table], re.MULTILINE)
+        assert set(re.findall(r"`(\w+)`", " ".join(first_cells))) == set(columns), table
 
 
 def test_every_index_is_told(tmp_path: Path) -> None:
