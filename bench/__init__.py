@@ -1,0 +1,1 @@
+"""What `make bench` runs: every figure of ours beside the peers', same load, same cores, one run."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from bench import autobahn, durable, fanout, handshake, memory, report, servers
 from bench.load import Generator
 from bench.pace import FULL, QUICK, Pace
+from bench.quiet import Quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +54,7 @@ def main() -> None:
     if wrong := [name for name in chosen if name not in every]:
         sys.exit(f"bench: no scenario {wrong[0]!r}; there are {', '.join(every)}")
     _prepare()
-    generator = Generator()
+    generator, quiet = Generator(), Quiet()
     found = report.Report("quick" if options.quick else "full")
     machine = report.machine()
     for key, value in machine.items():
@@ -65,6 +66,8 @@ def main() -> None:
             found.targets.append(report.Target("Autobahn, failed", "0", f"not run: {missing}", False))
     if found.targets:
         report.show(found.verdict())
+    machine["meanwhile"] = quiet.words()
+    print(f"\n{machine['meanwhile']}")
     name = dt.datetime.now(dt.UTC).date().isoformat()
     parts = [name, *(["quick"] if options.quick else []), *(options.only or []), *(options.servers or [])]
     page = found.write(options.out, "-".join(parts), machine)

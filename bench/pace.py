@@ -13,7 +13,7 @@ class Pace:
     rough: float  # of a step while the rate still doubles
     warm: float  # the part of a step that is not counted
     refinements: int  # each halves the interval in which the limit lies
-    tries: int  # of a rate before it counts as too high: a machine has other things to do at times
+    tries: int  # of a rate before it counts as too high: an accident that fells a peer would flatter us
     sessions: int  # of the memory and resume scenarios
     handshakes: int
     churn: float  # seconds of joining and leaving
@@ -26,4 +26,4 @@ class Pace:
 
 
 FULL = Pace(step=3.0, rough=1.5, warm=0.5, refinements=3, tries=2, sessions=5000, handshakes=4000, churn=600.0)
-QUICK = Pace(step=0.8, rough=0.8, warm=0.3, refinements=1, tries=1, sessions=1000, handshakes=800, churn=10.0)
+QUICK = Pace(step=0.8, rough=0.8, warm=0.3, refinements=1, tries=2, sessions=1000, handshakes=800, churn=10.0)

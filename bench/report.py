@@ -89,7 +89,7 @@ METHOD = (
     "a stall is not hidden by a generator that waits with it; every message carries that moment and every delivery is "
     "counted, up to half a millisecond late, because the generator gathers what it reads (it spins where only latency "
     "is asked). A rate holds when nothing is lost, out of order, refused or closed and p99 is inside the bound; a "
-    "rate that fails is tried once more in a full run. Belfry commits every message before it acknowledges or delivers "
+    "rate that fails is tried once more. Belfry commits every message before it acknowledges or delivers "
     "it; the peers keep nothing. The asyncio peers run on uvloop."
 )
 
