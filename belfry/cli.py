@@ -49,6 +49,7 @@ class Command:
     says: str
     run: Run
     own: tuple[Flag, ...] = ()
+    subject: str = ""  # the flag that a first word without one stands for: `belfry kick u_ada`
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,6 +90,8 @@ def _run(argv: list[str], environ: Mapping[str, str]) -> int:
         print("\n".join([f"usage: belfry {argv[0]} VERB [flags]", "", *briefs]))
         return OK
     command, rest = _command(argv)
+    if command.subject and rest and not rest[0].startswith("-"):
+        rest.insert(0, f"--{command.subject}")
     flags = parse(command.name, command.own, rest)
     if flags is None:
         print(help_text(command.name, command.says, command.own), end="")
@@ -170,6 +173,12 @@ def _token(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, s
     return run_token(settings, flags, environ)
 
 
+def _kick(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
+    from belfry.kick import run_kick
+
+    return run_kick(settings, flags, environ)
+
+
 def _migrate(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
     from belfry.database import run_migrate
 
@@ -204,6 +213,13 @@ COMMANDS = (
              Flag("id", "ID", "who it is for ever, 1-64 visible ASCII characters (default: made from the name)"),
              Flag("ttl", "TIME", "how long it is good: seconds, or 15m, 24h, 7d (default 24h)"),
              Flag("admin", "", "the user may change and delete every room"))),
+    Command("kick", "send a user away, with --ban for good",
+            "belfry kick USER closes all sockets of a user, on every server of the fleet, through a server that runs. "
+            "The admin token for it is made from BELFRY_SECRET, else from the secret in the data directory.", _kick,
+            (Flag("user", "ID", "whom (needed); may stand without the flag: belfry kick u_ada"),
+             Flag("ban", "", "also keep the user out until --unban"),
+             Flag("unban", "", "let the user in again"),
+             Flag("url", "URL", "a running server (default http://127.0.0.1:8000)")), "user"),
     Command("db migrate", "bring a database to this version's schema",
             "Apply the migrations that are missing. `belfry up` and `belfry serve` do so by themselves.", _migrate),
     Command("db status", "which schema a database has", "Tell a database's schema and what a migration would do; "

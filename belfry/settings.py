@@ -20,7 +20,7 @@ SECRET_VARIABLES = ("BELFRY_SECRET", "BELFRY_SECRET_FILE")
 FILE_VARIABLE = "BELFRY_CONFIG"
 
 SERVERS = ("up", "serve")
-LOCAL = ("doctor", "db", "token")  # commands that work on what a server left behind
+LOCAL = ("doctor", "db", "token", "kick")  # commands that work on what a server left behind
 
 FROM_CONFIG = {
     one.name: one.default for kind in (Limits, Config) for one in dataclasses.fields(kind) if one.name != "limits"

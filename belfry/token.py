@@ -29,7 +29,7 @@ def run_token(settings: Settings, flags: Mapping[str, str], environ: Mapping[str
     if not flags.get("user"):
         raise Wrong("`belfry token` needs --user NAME, the name people see; e.g. belfry token --user Ada")
     ttl = _ttl(flags.get("ttl"))
-    secret = given_secret(environ) or _kept(settings)
+    secret = given_secret(environ) or kept(settings)
 
     from chat.errors import Refused
     from chat.text import check_person_name
@@ -67,7 +67,8 @@ def _ttl(text: str | None) -> float:
         raise Wrong(f'--ttl (flag): "{text[:60]}" does not fit; give {kind.right}') from None
 
 
-def _kept(settings: Settings) -> Secret:
+def kept(settings: Settings) -> Secret:
+    """The secret that `belfry up` keeps in the data directory. Raises Wrong when there is none."""
     if settings.given("db"):
         raise Wrong(f"no secret is set: {SECRET_PLACE}; {HOW_TO_MAKE}")
     found = kept_secret(settings["data"])

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 
+SWITCH = (
+    0.001  # seconds the event loop may keep the GIL from the database thread: at 5 ms commits starved
+)
 LATE = 2.0  # seconds past the drain's own deadline; with it 27 of Kubernetes' 30
 
 
@@ -137,6 +140,7 @@ def _run(settings: Settings, secret: Secret, listeners: list[socket.socket]) -> 
     )
     from chat.server import serve  # most of the start's time: Quart and Hypercorn
 
+    sys.setswitchinterval(SWITCH)
     code, failure = 0, None
     try:
         code = trio.run(house, plan, serve, logger)

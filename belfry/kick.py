@@ -1,0 +1,66 @@
+"""`belfry kick USER`: send somebody away, through a running server, with an admin token made from its secret."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from belfry.errors import OK, Failed, Wrong
+from belfry.secret import given_secret
+from belfry.token import ID, kept
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import httpx
+
+    from belfry.sources import Settings
+
+TIMEOUT = 10.0  # seconds; a commit and a look at the sockets take one hundredth
+TOKEN_TTL = 60.0  # seconds; it is used once
+WHO = "u_operator"  # what the log says of who did it from the command line
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+def run_kick(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
+    """Kick, ban or let in again, and say what was done. Returns the exit code; raises Wrong, Failed."""
+    import httpx
+
+    from chat.tokens import Tokens
+
+    user_id = flags.get("user")
+    if not user_id:
+        raise Wrong("`belfry kick` needs a user id; e.g. belfry kick u_ada --ban")
+    if not ID.fullmatch(user_id):
+        raise Wrong(f'"{user_id[:60]}" (argument) is no user id; give 1-64 visible ASCII characters without spaces')
+    if "ban" in flags and "unban" in flags:
+        raise Wrong("--ban (flag) and --unban (flag) contradict each other; give one of them")
+    url = flags.get("url", DEFAULT_URL).rstrip("/")
+    if not url.startswith(("http://", "https://")):
+        raise Wrong(f'--url (flag): "{url[:60]}" does not fit; give an address such as {DEFAULT_URL}')
+    secret = given_secret(environ) or kept(settings)
+    token = Tokens(secret.key).issue(WHO, "operator", TOKEN_TTL, admin=True)
+    headers = {"Authorization": f"Bearer {token}"}
+    address = f"{url}/v1/users/{quote(user_id, safe='')}"
+    try:
+        if "unban" in flags:
+            answer = httpx.delete(f"{address}/ban", headers=headers, timeout=TIMEOUT)
+        else:
+            answer = httpx.post(f"{address}/kick", json={"ban": "ban" in flags}, headers=headers, timeout=TIMEOUT)
+    except httpx.HTTPError as error:
+        raise Failed(f"no server answers at {url} ({type(error).__name__}); name a running one with --url") from None
+    if answer.status_code == 401:
+        raise Failed(f"the server at {url} has another secret; set BELFRY_SECRET to its own, or name its --data")
+    if answer.status_code != 200:
+        raise Failed(f"the server at {url} refused: {_reason(answer)}")
+    done = "may come back" if "unban" in flags else "is banned" if "ban" in flags else "was sent away"
+    print(f"{user_id} {done}; {answer.json()['closed']} sockets closed at {url}, others within 3 s", file=sys.stderr)
+    return OK
+
+
+def _reason(answer: httpx.Response) -> str:
+    try:
+        return f"{answer.json()['message']} ({answer.status_code})"
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {answer.status_code}"
