@@ -451,3 +451,28 @@ def test_a_session_that_was_replaced_stops_and_says_so(make_server: MakeServer, 
     ada.page.get_by_role("button", name="Connect again").click()
     ada.live()
     expect(other.status).to_have_text("Disconnected")
+
+
+def test_where_reading_stopped_is_found_however_far_back(
+    server: Server, make_person: MakePerson, make_room: MakeRoom
+) -> None:
+    token = make_room("far-back", "Far back")
+    say_by_http(server, "far-back", token, "the last that was read")
+    ada = make_person(server)
+    ada.join("Ada", "far-back")
+    expect(ada.log.get_by_text("the last that was read")).to_be_visible()
+    ada.page.goto(f"{server.url}/#/r/lobby")
+    say_by_http(server, "far-back", token, *(f"news {i}" for i in range(170)))
+    room = ada.rooms.get_by_role("link", name="Far back")
+    expect(room).to_contain_text("99+ unread")
+    ada.page.reload()  # so that only the newest are at hand
+    room.click()
+    expect(ada.log.get_by_text("news 169", exact=True)).to_be_visible()
+    back = ada.page.get_by_role("button", name="170 new")
+    back.click()
+    expect(ada.log.get_by_text("New messages")).to_be_in_viewport()
+    expect(ada.log.get_by_text("news 0", exact=True)).to_be_in_viewport()
+    expect(back).to_have_count(0)
+    ada.page.keyboard.press("Escape")
+    expect(ada.log.get_by_text("news 169", exact=True)).to_be_in_viewport()
+    expect(back).to_have_count(0)

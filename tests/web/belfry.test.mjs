@@ -514,3 +514,17 @@ test("a listener that throws does not stop the next, nor the connection, and its
   assert.equal(later[1], "next");
   assert.throws(later[0], /the application's own/);
 });
+
+test("a move whose server does not come back is in the end what it is: waiting", async () => {
+  const { network, clock, of } = await inLobby(1);
+  network.last.say({ t: "moving", not_before_ms: 0, window_ms: 1_000, ticket: "k1" });
+  await clock.pass(0);
+  network.last.drop();
+  network.sockets[0].drop(1012);
+  assert.equal(of("state").at(-1).name, "moving");
+  for (let i = 0; i < 8; i += 1) {
+    await clock.pass(of("state").at(-1).retryAt - clock.now());
+    network.last.drop();
+  }
+  assert.equal(of("state").at(-1).name, "waiting");
+});

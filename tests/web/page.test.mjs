@@ -1,6 +1,7 @@
 /** The client's other pure modules: heights, addresses, names, moments, and what the browser keeps. */
 
 import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 
 import { socketAddress } from "../../chat/web/belfry/address.js";
@@ -147,4 +148,14 @@ test("a storage that is forbidden or full keeps things in memory", () => {
   assert.equal(full.getItem("belfry.a"), "new");
   full.clear("belfry.");
   assert.deepEqual([full.getItem("belfry.a"), below.length], [null, 0]);
+});
+
+test("the page asks for every module at once, and for nothing that is not there", () => {
+  const web = new URL("../../chat/web/", import.meta.url);
+  const page = readFileSync(new URL("index.html", web), "utf8");
+  const preloaded = [...page.matchAll(/modulepreload" href="\/([^"]+)"/g)].map((found) => found[1]);
+  const modules = (folder) => readdirSync(new URL(folder, web)).map((name) => folder + name);
+  const needed = ["belfry.js", ...modules("belfry/"), ...modules("js/")].filter((path) => path !== "js/main.js");
+  assert.deepEqual(preloaded.sort(), needed.sort());
+  assert.doesNotMatch(page, /<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)/, "the policy forbids what is inline");
 });

@@ -19,6 +19,7 @@ import { Link } from "./link.js";
 const STABLE_MS = 5_000; // welcomed this long, a connection has proved itself and backoff starts over
 const OVERLAP_MS = 10_000; // the old link's longest life beside the new one
 const QUIET_MS = 10_000; // heard this lately, a link needs no proof when its tab is looked at again
+const UPDATE_MS = 15_000; // past its window a move is no longer what keeps us away: a restart takes two seconds
 const WAKE_MS = 500; // first try after the network is back or the tab is looked at: spread a little, felt as at once
 
 export class Connection {
@@ -99,7 +100,8 @@ export class Connection {
   /** The server is about to stop: be elsewhere at the moment it gave to us. */
   moving(link, frame) {
     if (link !== this.#current) return;
-    this.#move = { url: frame.url, ticket: frame.ticket, windowMs: frame.window_ms };
+    const until = this.#clock.now() + frame.not_before_ms + frame.window_ms + UPDATE_MS;
+    this.#move = { url: frame.url, ticket: frame.ticket, windowMs: frame.window_ms, until };
     this.#set({ name: "moving" });
     this.#arm("move", frame.not_before_ms, () => this.#try("moving"));
   }
@@ -247,6 +249,7 @@ export class Connection {
   }
 
   #schedule(delay, { code, reason }) {
+    if (this.#move && this.#clock.now() > this.#move.until) this.#move = null;
     this.#arm("retry", delay, () => this.#try(String(code)));
     const name = this.#options.environment.navigator?.onLine === false ? "offline" : this.#move ? "moving" : "waiting";
     this.#set({ name, retryAt: this.#clock.now() + delay, code, reason });

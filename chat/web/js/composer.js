@@ -76,7 +76,10 @@ export class Composer {
   #submit() {
     const text = this.#text();
     if (this.#room === null || text === "" || this.#over() > 0) return;
-    if (!this.#said(text)) return;
+    if (!this.#said(text)) {
+      this.#counter.textContent = "Too much is unsent already";
+      return;
+    }
     this.#field.value = "";
     this.#keep();
     this.#refresh();

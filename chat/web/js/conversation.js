@@ -21,10 +21,12 @@ export class Conversation {
   /** @type {import("./desk.js").OpenRoom | null} */
   #open = null;
   #settled = false; // the room was in, and has been shown from where reading stopped
+  #seen = null; // the line that has been in view
   #frame = 0;
 
   /**
-   * @param {{log: HTMLElement, notice: HTMLElement, skeleton: HTMLElement, jump: HTMLButtonElement}} parts
+   * @param {{log: HTMLElement, notice: HTMLElement, skeleton: HTMLElement, jump: HTMLButtonElement,
+   *   back: HTMLButtonElement}} parts
    * @param {import("./desk.js").Desk} desk
    * @param {() => {id: string, name: string}} me
    * @param {{edit: (text: string) => void, create: (name: string) => void}} actions
@@ -45,6 +47,7 @@ export class Conversation {
     });
     this.#viewport = new Viewport(parts.log, { render: rowView.render, estimate, moved: () => this.#moved() });
     parts.jump.addEventListener("click", () => this.catchUp());
+    parts.back.addEventListener("click", () => void this.#goBack());
     desk.on("changed", (room) => room === this.#open?.name && this.#soon());
     for (const event of ["focus", "visibilitychange"]) {
       addEventListener(event, () => this.#attend(), true);
@@ -60,7 +63,9 @@ export class Conversation {
   show(open) {
     if (this.#open && this.#open !== open) this.#open.timeline.line = null;
     this.#open = open;
+    this.#desk.shown = open;
     this.#settled = false;
+    this.#seen = null;
     this.#parts.log.setAttribute("aria-label", open ? open.title : "");
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
@@ -74,6 +79,17 @@ export class Conversation {
     this.#desk.read(this.#open);
     this.#viewport.toEnd();
     this.#soon();
+  }
+
+  /** Go to where reading stopped, however far back that is. */
+  async #goBack() {
+    const open = this.#open;
+    const { line } = open.timeline;
+    if (line === null || !(await this.#desk.reach(open, line + 1))) return;
+    if (this.#open !== open) return;
+    this.#refresh();
+    this.#viewport.toRow("new");
+    this.#parts.log.focus({ preventScroll: true });
   }
 
   /** One's own word was added: who speaks has read. */
@@ -99,14 +115,14 @@ export class Conversation {
     notice.hidden = stage !== "shut";
     if (stage === "shut") this.#explain(open);
     if (stage !== "in") {
-      this.#parts.jump.hidden = true;
+      this.#parts.jump.hidden = this.#parts.back.hidden = true;
       return;
     }
     log.setAttribute("aria-label", open.title);
     const first = !this.#settled;
     const attended = this.#attended();
     if (first || !attended || !this.#viewport.atEnd) open.timeline.drawLine();
-    if (this.#viewport.atEnd && open.timeline.trim()) this.#settled = true;
+    if (this.#viewport.atEnd) open.timeline.trim();
     const rows = buildRows(open.timeline, {
       unsent: this.#desk.unsent(open.name),
       me: this.#me(),
@@ -142,8 +158,13 @@ export class Conversation {
     if (open?.stage !== "in") return;
     if (this.#viewport.fromTop < NEAR_TOP && open.history === "idle") void this.#desk.older(open);
     this.#attend();
-    const { jump } = this.#parts;
-    const { unread } = open.timeline;
+    const { jump, back } = this.#parts;
+    const { unread, line, first, head } = open.timeline;
+    // Until the line has been seen once, there is a way back to it; it may be above what is at hand, too.
+    const place = first <= (line ?? 0) + 1 ? this.#viewport.whereIs("new") : "above";
+    if (place === "in") this.#seen = line;
+    back.hidden = line === null || line === this.#seen || place !== "above";
+    if (!back.hidden) back.querySelector("span").textContent = `${Math.min(head - line, 9_999)} new`;
     jump.hidden = this.#viewport.atEnd || (unread === 0 && this.#viewport.fromEnd < FAR_UP);
     jump.querySelector("span").textContent = unread > 0 ? `${unread > 999 ? "999+" : unread} new` : "Latest";
   }

@@ -13,6 +13,7 @@ const MARKS = "belfry.marks"; // read marks: a server that crashed may have an o
 const MARK_MS = 1_000; // the server is told of reading at most this often a room
 const GONE = new Set(["room_missing", "room_deleted", "room_name_invalid"]);
 const PAGE = 100; // messages a page of history: three screens
+const REACH = 50; // pages that one wish to go back may ask for: 5,000 messages, a second or two
 
 export class OpenRoom {
   timeline = new Timeline();
@@ -57,6 +58,8 @@ export class OpenRoom {
 export class Desk extends Emitter {
   /** @type {Map<string, OpenRoom>} */
   rooms = new Map();
+  /** @type {OpenRoom | null} whose messages are looked at: nothing of it is forgotten meanwhile */
+  shown = null;
   #belfry;
   #api;
   #storage;
@@ -173,6 +176,16 @@ export class Desk extends Emitter {
     this.#storage = { setItem: () => {} };
   }
 
+  /** Get pages of history until this number is at hand. Returns whether it is. */
+  async reach(open, seq) {
+    for (let page = 0; page < REACH && open.timeline.first > seq; page += 1) {
+      const { first } = open.timeline;
+      await this.older(open);
+      if (open.timeline.first === first) break;
+    }
+    return open.timeline.first <= seq;
+  }
+
   #turn(open, history) {
     open.history = history;
     this.emit("changed", open.name);
@@ -215,6 +228,7 @@ export class Desk extends Emitter {
       const [markEpoch, mark] = this.#marks[room] ?? [null, 0];
       const known = Math.max(read, markEpoch === epoch ? mark : 0);
       open.stage = "in";
+      if (open.history === "failed") open.history = "idle"; // whatever it was, the server is back
       open.count = count;
       open.members = members;
       open.timeline.begin({ epoch, head, read: known, fresh, gap });
@@ -227,6 +241,7 @@ export class Desk extends Emitter {
   #message(event) {
     this.#touch(event.room, (open) => {
       open.timeline.append(event, event.own);
+      if (open !== this.shown) open.timeline.trim();
       if (event.live && !event.own) this.emit("spoken", event);
     });
   }

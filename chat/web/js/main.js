@@ -77,7 +77,7 @@ function enter() {
     typed: () => belfry.typing(conversation.open.name),
   });
   const conversation = new Conversation(
-    { log: byId("log"), notice: byId("notice"), skeleton: byId("skeleton"), jump: byId("jump") },
+    { log: byId("log"), notice: byId("notice"), skeleton: byId("skeleton"), jump: byId("jump"), back: byId("back") },
     desk,
     me,
     { edit: (text) => composer.edit(text), create: (name) => newRoom.show({ name }) },

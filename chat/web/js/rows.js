@@ -7,6 +7,8 @@
  * place among their neighbours, so that the view may hold on to them while others come and go.
  */
 
+import { dayName } from "./moments.js";
+
 const GROUP_MS = 5 * 60_000; // one person's messages within this stand under one name
 
 /**
@@ -24,7 +26,7 @@ export function buildRows(timeline, { unsent, me, title, history }) {
     if (message.seq === timeline.gapBefore) rows.push({ kind: "gap", key: "gap", version: 0 });
     if (message.day !== day) {
       day = message.day;
-      rows.push({ kind: "day", key: `d${day}`, version: 0, ms: message.ms });
+      rows.push({ kind: "day", key: `d${day}`, version: dayName(message.ms), ms: message.ms });
       before = null;
     }
     if (timeline.line !== null && message.seq === timeline.line + 1) {
