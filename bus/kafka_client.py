@@ -1,0 +1,117 @@
+"""kafka-python's clients, made so that nothing of them stays behind, bounded in all they do, and quiet.
+
+Everything here blocks and belongs into a thread. Each step ends within REQUEST or so, whatever the broker does: that is
+how soon a server can stop, since a thread that waits for the library cannot be told.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaError, KafkaTimeoutError
+
+if TYPE_CHECKING:
+    from bus.url import KafkaUrl
+
+log = logging.getLogger("belfry.bus.kafka")
+
+BOOTSTRAP = 1.0  # seconds for the first answer; the library's own 30 would hold up a stop
+REQUEST = 1.5  # seconds for any other; 2 ms are common, a garbage collection takes 200
+CONNECT = 1.0  # seconds for a connection: a broker that is paused takes it and says nothing
+BACKOFF = 0.5  # seconds at most between two tries to connect: how soon a broker that is back is noticed
+FLUSH = 0.4  # seconds for the last records on the way out
+JOIN = 0.5  # seconds for the library's own thread to end
+
+Client = TypeVar("Client", KafkaAdminClient, KafkaConsumer, KafkaProducer)
+
+
+def made(kind: type[Client], url: KafkaUrl, **settings: Any) -> Client:
+    """A client that has met a broker. Raises KafkaError within BOOTSTRAP, and then leaves nothing behind."""
+    quieten()
+    network = kind.DEFAULT_CONFIG["kafka_client"]
+    networks: list[Any] = []
+
+    def remembered(**config: Any) -> Any:
+        config["socket_connection_setup_timeout_ms"] = CONNECT * 1_000
+        config["socket_connection_setup_timeout_max_ms"] = CONNECT * 1_000
+        networks.append(network(**config))
+        return networks[-1]
+
+    try:
+        return kind(
+            bootstrap_servers=list(url.brokers),
+            bootstrap_timeout_ms=int(BOOTSTRAP * 1_000),
+            client_id="belfry",
+            request_timeout_ms=int(REQUEST * 1_000),
+            reconnect_backoff_max_ms=int(BACKOFF * 1_000),
+            kafka_client=remembered,  # a constructor that fails leaves its thread and sockets to us
+            **_security(url),
+            **settings,
+        )
+    except BaseException:
+        for one in networks:
+            one.close()
+        raise
+
+
+def _security(url: KafkaUrl) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "security_protocol": ("SASL_" if url.user else "") + ("SSL" if url.tls else "PLAINTEXT")
+    }
+    if url.user:
+        settings |= {"sasl_mechanism": url.sasl, "sasl_plain_username": url.user, "sasl_plain_password": url.password}
+    if url.tls:
+        context = ssl.create_default_context(cafile=url.ca)
+        if url.tls == "required":
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        settings["ssl_context"] = context
+    return settings
+
+
+def close_producer(producer: KafkaProducer, *, flush: bool) -> None:
+    """Close it within FLUSH and JOIN, with what it holds sent first if that can be hoped for."""
+    try:
+        if flush:
+            producer.flush(FLUSH)
+    except KafkaError:
+        flush = False
+    sender = producer._sender
+    if not flush:
+        # The library's close() flushes too, raises when it cannot, and then leaves its thread running.
+        sender.force_close()
+        sender.join(JOIN)
+    try:
+        producer.close(timeout=JOIN)
+    except KafkaError as error:
+        log.debug("a producer did not close cleanly: %r", error)
+
+
+def why(error: BaseException) -> str:
+    """What a client's error means, for people."""
+    if isinstance(error, KafkaTimeoutError):
+        return "no broker answers"
+    text = str(error).removeprefix(type(error).__name__).strip(" :") or getattr(error, "description", "")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+class _Overheard(logging.Handler):
+    """What the library says: our own lines tell when the broker goes and comes, so only its accidents are told."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            log.error("kafka-python: %s", record.getMessage(), exc_info=record.exc_info)
+        else:
+            log.debug("kafka-python: %s", record.getMessage())
+
+
+def quieten() -> None:
+    """Take the library's log: it says a dozen lines a second while a broker is away."""
+    logger = logging.getLogger("kafka")
+    if not any(isinstance(handler, _Overheard) for handler in logger.handlers):
+        logger.addHandler(_Overheard())
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False

@@ -1,0 +1,214 @@
+"""The receiving half of the Kafka bus, in one thread: whole batches into the event loop, a bounded slice at a time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import trio
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from bus.kafka_client import REQUEST, made, why
+from bus.kafka_topics import make_topics
+from bus.kafka_writer import ORIGIN, ping_time
+from bus.records import decoded
+from bus.topics import TOPICS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from bus.bus import Counts, Deliver
+    from bus.events import Event
+    from bus.kafka_link import Link
+    from bus.kafka_writer import Writer
+    from bus.topics import Topic
+    from bus.url import KafkaUrl
+
+log = logging.getLogger("belfry.bus.kafka")
+
+POLL = 0.25  # seconds at most of one poll: how soon a stop is noticed
+POLL_RECORDS = 500  # in one poll: 15 ms of the library's Python, in which the event loop wants its turns
+LAG = 20_000  # records behind the end, over which we skip to it: a second of reading, and the store has them all
+SLICE = 0.01  # seconds of the event loop at a time; a crossing costs 0.4 ms
+RUN = 32  # events in one call of `deliver`, at 25 us commonly: the clock is looked at in between
+RETRY = 0.5  # seconds between tries to reach a broker
+LOST = 10.0  # seconds of silence after which our own clients are suspected: a topic was made anew, say
+GROWTH = 10.0  # seconds between looks whether a topic has more partitions
+METADATA_MS = 60_000  # age at which the library asks anew who leads what, and how many partitions there are
+WARN = 60.0  # seconds between two warnings of records that cannot be read: a rolling upgrade has thousands
+
+Run = tuple[str, list["Event"]]
+
+
+class Reader:
+    """What the other servers tell this one."""
+
+    def __init__(
+        self,
+        url: KafkaUrl,
+        origin: str,
+        link: Link,
+        counts: Counts,
+        writer: Writer,
+        deliver: Deliver,
+        missed: Callable[[], None],
+    ) -> None:
+        self._url = url
+        self._origin = origin.encode()
+        self._link = link
+        self._counts = counts
+        self._writer = writer
+        self._deliver = deliver
+        self._missed = missed
+        self._names = {url.prefix + topic.name: topic for topic in TOPICS}
+        self._next: dict[TopicPartition, int] = {}  # offsets to read next, which outlive the consumer
+        self._consumer: KafkaConsumer | None = None
+        self._grew = 0.0  # when growth was last looked for
+        self._warned = -WARN
+
+    def run(self) -> None:
+        """Deliver until cancelled; runs in its own thread."""
+        try:
+            while True:
+                trio.from_thread.check_cancelled()
+                try:
+                    began = self._begin() if self._consumer is None else False
+                    records, skipped = self._poll()
+                except (KafkaError, OSError) as error:
+                    self._link.why = why(error)
+                    self._drop()
+                    self._link.look()
+                    self._rest()
+                    continue
+                runs = deque(self._sorted(records))
+                while runs:
+                    trio.from_thread.run_sync(_deliver_slice, self._deliver, runs)
+                back = self._link.look()
+                if began or skipped or back:
+                    trio.from_thread.run_sync(self._missed)
+        finally:
+            self._drop()
+
+    def _rest(self) -> None:
+        until = time.monotonic() + RETRY
+        while (left := until - time.monotonic()) > 0:
+            trio.from_thread.check_cancelled()
+            time.sleep(min(left, 0.05))
+
+    def _drop(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.close(autocommit=False, timeout_ms=0)
+
+    # --- from here on: only the library, nothing of ours that could raise ---------------------------------------
+
+    def _begin(self) -> bool:
+        """Make a consumer and the topics, and place it: where we were, else at the end, of kept topics at the begin."""
+        topics = make_topics(self._url)
+        trio.from_thread.check_cancelled()
+        consumer = self._consumer = made(
+            KafkaConsumer,
+            self._url,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_wait_ms=100,
+            fetch_max_bytes=8_388_608,
+            max_poll_records=POLL_RECORDS,
+            metadata_max_age_ms=METADATA_MS,
+            allow_auto_create_topics=False,
+            check_crcs=False,  # TCP has its own, and a broker's disk is its own
+            metrics_enabled=False,
+        )
+        trio.from_thread.check_cancelled()
+        partitions = {
+            TopicPartition(self._url.prefix + topic.name, number): topic
+            for topic, count in topics.items()
+            for number in range(count)
+        }
+        consumer.assign(list(partitions))
+        first = consumer.beginning_offsets(list(partitions), timeout_ms=int(REQUEST * 1_000))
+        trio.from_thread.check_cancelled()
+        ends = consumer.end_offsets(list(partitions), timeout_ms=int(REQUEST * 1_000))
+        for part, topic in partitions.items():
+            consumer.seek(part, start(topic, self._next.get(part), first[part], ends[part]))
+        self._grew = time.monotonic()
+        return True
+
+    def _poll(self) -> tuple[list[Any], bool]:
+        """Records that arrived, and whether others were skipped."""
+        consumer = self._consumer
+        assert consumer is not None
+        batches = consumer.poll(timeout_ms=int(POLL * 1_000))
+        skipped = False
+        for part, records in list(batches.items()):
+            self._next[part] = records[-1].offset + 1
+            behind = (consumer.highwater(part) or 0) - self._next[part]
+            if behind > LAG and not self._names[part.topic].kept:
+                self._next[part] += behind
+                consumer.seek(part, self._next[part])
+                behind += len(batches.pop(part))
+                self._counts.skipped += behind
+                skipped = True
+                log.warning("%d records behind in %s: skipped, the database has what they said", behind, part.topic)
+        if time.monotonic() - self._grew > GROWTH:
+            self._look_around(consumer)
+        return [record for records in batches.values() for record in records], skipped
+
+    def _look_around(self, consumer: KafkaConsumer) -> None:
+        """Begin anew when topics have more partitions, or when a broker answers but our pings do not come back."""
+        self._grew = time.monotonic()
+        if self._link.quiet() > LOST:
+            make_topics(self._url)  # raises when the broker is away: then the library finds it again by itself
+            if self._link.quiet() > LOST:
+                self._writer.stale = True
+                raise KafkaError("a broker answers, but our records do not come back")
+        read = len(consumer.assignment())
+        if sum(len(consumer.partitions_for_topic(name)) for name in self._names) > read:
+            raise KafkaError("a topic has more partitions than before")
+
+    def _sorted(self, records: Iterable[Any]) -> Iterable[Run]:
+        """The events of others in order, cut into runs of one origin; our pings are noted."""
+        found: list[tuple[str, Event]] = []
+        for record in records:
+            origin = next((value for name, value in record.headers if name == ORIGIN), b"")
+            if origin == self._origin:
+                if not record.value and record.key and len(record.key) == ping_time.size:
+                    self._link.ping_heard(ping_time.unpack(record.key)[0])
+                continue
+            if not record.value:
+                continue
+            events, wrong = decoded(record.value)
+            if wrong or not origin:
+                self._unreadable(record, wrong or "it names no origin")
+            if origin:
+                name = origin.decode(errors="replace")
+                found += [(name, event) for event in events]
+        self._counts.received += len(found)
+        for begin in range(0, len(found), RUN):
+            for name, run in groupby(found[begin : begin + RUN], key=lambda one: one[0]):
+                yield name, [event for _, event in run]
+
+    def _unreadable(self, record: Any, wrong: str) -> None:
+        self._counts.unreadable += 1
+        if time.monotonic() - self._warned > WARN:
+            self._warned = time.monotonic()
+            log.warning("a record in %s at %d cannot be read, %s; more are counted", record.topic, record.offset, wrong)
+
+
+def start(topic: Topic, were: int | None, first: int, end: int) -> int:
+    """The offset to begin at."""
+    if were is not None and first <= were <= end:
+        return were
+    return first if topic.kept else end
+
+
+def _deliver_slice(deliver: Deliver, runs: deque[Run]) -> None:
+    """Deliver for SLICE; in the event loop."""
+    until = time.perf_counter() + SLICE
+    while runs and time.perf_counter() < until:
+        deliver(*runs.popleft())
