@@ -39,7 +39,8 @@ export class Belfry extends Emitter {
   #outbox;
   /** @type {Map<string, {room: Room, limit: number, read: number, typed: number, attempts: number, timer: any}>} */
   #joined = new Map();
-  #user;
+  #user = null;
+  #writer; // whose unsent messages these are: the user's id, known before the welcome if the application knows it
   #limits = null;
   #hold = null; // sends wait for this timer
 
@@ -50,7 +51,7 @@ export class Belfry extends Emitter {
    *   a function is asked before each connection, with `fresh: true` after its last token was refused
    * @param {typeof WebSocket} [options.WebSocket]
    * @param {Storage | null} [options.storage] keeps unsent messages over a reload; localStorage by default, if there is one
-   * @param {string} [options.user] this user's id, if it is known: unsent messages of others are then held back early
+   * @param {string} [options.user] this user's id, if it is known before the server tells it
    * @param {string} [options.client] a name for the server's log
    * @param {object} [options.clock] now, setTimeout and clearTimeout, for tests
    * @param {() => number} [options.random] for tests
@@ -64,7 +65,7 @@ export class Belfry extends Emitter {
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? Math.random;
     this.#client = options.client ?? "belfry.js";
-    this.#user = options.user ? { id: options.user, name: "" } : null;
+    this.#writer = options.user ?? null;
     this.#outbox = new Outbox(options.storage === undefined ? defaultStorage() : options.storage);
     const url = socketAddress(options.url, environment.location?.origin);
     const renewable = typeof options.token === "function";
@@ -93,7 +94,7 @@ export class Belfry extends Emitter {
     return this.#connection.state;
   }
 
-  /** Who the server says we are, or null. */
+  /** Who the server says we are, or null before the first welcome. */
   get user() {
     return this.#user;
   }
@@ -155,14 +156,14 @@ export class Belfry extends Emitter {
   send(name, text) {
     if (this.#outbox.size >= CAPACITY) throw new RangeError(`${CAPACITY} messages are unsent: no room for more`);
     const nonce = newNonce();
-    this.#outbox.add({ nonce, room: name, text, user: this.#user?.id ?? null, now: this.#clock.now() });
+    this.#outbox.add({ nonce, room: name, text, user: this.#writer, now: this.#clock.now() });
     this.#flush(name);
     return nonce;
   }
 
   /** Try a refused message once more, behind the others of its room. */
   retry(nonce) {
-    const entry = this.#outbox.renew(nonce, this.#user?.id);
+    const entry = this.#outbox.renew(nonce, this.#writer);
     if (entry) this.#flush(entry.room);
   }
 
@@ -198,6 +199,7 @@ export class Belfry extends Emitter {
 
   #welcomed(link, frame) {
     this.#user = frame.user;
+    this.#writer = frame.user.id;
     this.#limits = frame.limits;
     this.#outbox.rewind();
     this.#release();

@@ -199,6 +199,7 @@ function enter() {
     byId("me").replaceChildren(avatar(user), bdi(user.name, { class: "name" }));
   }
 
+  if (/Mac|iP(hone|ad)/.test(navigator.platform)) byId("jump-button").querySelector("kbd").textContent = "⌘K";
   showMe(me());
   badge.show(belfry.state);
   show();
