@@ -200,11 +200,17 @@ class House:
     def port(self) -> int:
         return self.server.addresses[0][1]
 
-    async def connect(self) -> Client:
-        """A TCP connection that has said nothing yet; closed at the latest with the house."""
-        stream = await trio.open_tcp_stream("127.0.0.1", self.port)
-        self._nursery.start_soon(_close_at_the_end, stream)
-        return Client(stream)
+    async def connect(self, receive_buffer: int | None = None) -> Client:
+        """A TCP connection that has said nothing yet; closed at the latest with the house.
+
+        `receive_buffer`: bytes that the kernel may take for a client that does not read.
+        """
+        sock = trio.socket.socket()
+        self._nursery.start_soon(_close_at_the_end, sock)
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        await sock.connect(("127.0.0.1", self.port))
+        return Client(trio.SocketStream(sock))
 
     async def client(self, user: str, *rooms: str, **hello: Any) -> Client:
         """A client that has said hello and joined rooms."""
@@ -229,11 +235,16 @@ class House:
         return value
 
 
-async def _close_at_the_end(stream: trio.SocketStream) -> None:
-    try:
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so that nobody tells of."""
+    with trio.fail_after(PATIENCE):
+        while not condition():  # noqa: ASYNC110  # what is waited for has no event, and shall not get one for a test
+            await trio.sleep(0.01)
+
+
+async def _close_at_the_end(sock: trio.socket.SocketType) -> None:
+    with sock:
         await trio.sleep_forever()
-    finally:
-        stream.socket.close()
 
 
 @contextlib.asynccontextmanager
