@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from compose.services import Mariadb, Mysql
+from compose.services import Kafka, Mariadb, Mysql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,4 +23,11 @@ def mysql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mysql]:
 def mariadb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mariadb]:
     """MariaDB, with the same rule."""
     with Mariadb(tmp_path_factory.mktemp("mariadb")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """Kafka, with the same rule; each test has topics of its own, by a prefix."""
+    with Kafka(tmp_path_factory.mktemp("kafka")) as server:
         yield server
