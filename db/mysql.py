@@ -1,19 +1,9 @@
-"""The MySQL twin of the Store, for MySQL 8 and MariaDB: many servers share one sequence a room.
-
-A commit is one packet and so one round trip: BEGIN, the locking UPDATE of the rooms, one INSERT of all rows, COMMIT.
-Which numbers the rows get is guessed from our last commit, and the transaction checks the guess itself (see
-`commit_packets`), since the room's row is locked before it looks. What it refuses is looked up and done again: a room
-that another server moved on costs one round trip more, a nonce that was sent before two.
-
-Measured, MySQL 8.0 and MariaDB 10.11, both durable, one connection, beside four statements awaited one by one: one
-packet takes 0.7 to 0.9 of the time of one message's commit.
-"""
+"""The MySQL twin of the Store, for MySQL 8 and MariaDB: many servers share one sequence a room."""
 
 from __future__ import annotations
 
 import datetime as dt
 import random
-import time
 from typing import TYPE_CHECKING, Any, Self
 
 import trio
@@ -21,34 +11,24 @@ from trio_mysql.err import MySQLError
 
 from db.cursor import cursor_text, read_cursor
 from db.epoch import new_epoch
-from db.errors import OutcomeUnknown, StoreUnavailable
 from db.folding import fold
 from db.moments import moment
-from db.mysql_batch import commit_packets, known_nonces, lock_rooms
+from db.mysql_append import Appender
 from db.mysql_connection import moment_literal, quoted
-from db.mysql_errors import DEADLOCK, DUPLICATE, LOCK_TIMEOUT, NULL_REFUSED
-from db.mysql_errors import number as error_number
+from db.mysql_errors import DEADLOCK, DUPLICATE, LOCK_TIMEOUT, error_number
 from db.mysql_migrations import migrate_mysql, refuse_unfit
-from db.mysql_pool import Pool
-from db.numbering import Numbered, number
-from db.records import Appended, LiveRoom, MessageRecord, RoomPage, RoomRecord
+from db.mysql_pool import ANSWER, BACKOFF, TRIES, Pool, rollback
+from db.records import Appended, Bans, LiveRoom, MessageRecord, Revocation, RoomPage, RoomRecord, ServerRecord
 from db.store import BadCursor, RoomTaken
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from db.mysql_connection import Connection, Result
-    from db.numbering import Key
-    from db.records import Draft, Mark, Order, RoomMissing, RoomSort
+    from db.mysql_connection import Result
+    from db.records import Draft, Mark, Order, RevokeAction, RoomMissing, RoomSort
     from db.url import MysqlUrl
 
-COMMITS = 1  # connections for append: one batch after the other, and no reader can make it wait for a connection
-OTHERS = 5  # connections for everything else: a page of history takes 5 ms, so 1,000 a second
-ANSWER = 10.0  # seconds for one statement's answer: longer than any lock is waited for and than a disk's stall
-TRIES = 8  # of one batch that others' locks or changes upset; each follows a different cause, or a deadlock
-BACKOFF = 0.02  # seconds at most before a deadlock's loser tries again, so that two do not meet in step
-HEADS = 10_000  # rooms whose last number is remembered: 100 B each, 1 MB; one that is not costs a round trip
-SHARED = 2.0  # seconds in which no guess is made for a room that another server moved on: it would fail again
+OTHERS = 5  # connections for all but append: a page of history takes 5 ms, so 1,000 a second
 SWEEP = 1_000  # messages of a deleted room a transaction: their locks and binlog must not hold up others' sends
 MARKS = 1_000  # read marks a statement: 100 KB
 
@@ -60,16 +40,40 @@ ROOM = "id, name, title, epoch, last_seq, created_by, created_at, updated_at, ac
 
 MESSAGE = "seq, user_id, user_name, body, created_at"
 
-# One moment for all three: a consistent snapshot, which READ COMMITTED would take anew for each.
-LIVE_ROOM = f"""\
+# One moment for all that follows, up to COMMIT; READ COMMITTED would take it anew for each statement.
+SNAPSHOT = """\
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
-START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY;
+START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"""
+LIVE_ROOM = f"""\
+{SNAPSHOT};
 SELECT {ROOM} FROM room WHERE {{named}};
 SELECT {MESSAGE} FROM message
     WHERE room_id = (SELECT id FROM room WHERE {{named}}) ORDER BY seq DESC LIMIT {{recent}};
 SELECT user_id, seq FROM read_mark
     WHERE room_id = (SELECT id FROM room WHERE {{named}}) ORDER BY moved_at DESC, user_id LIMIT {{marks}};
 COMMIT"""
+
+# --- revocation ------------------------------------------------------------------------------------------------
+
+# An id is taken before its COMMIT, so one could become visible after a higher one, to whom nobody looks back. A row
+# that is always there serves as the lock that puts them in order; there are a few a day.
+REVOKE = """\
+BEGIN;
+SELECT version FROM schema_version WHERE version = 1 FOR UPDATE;
+INSERT INTO revocation (user_id, action, created_by, created_at) VALUES ({user}, {action}, {by}, {at});
+COMMIT"""
+BANS = f"""\
+{SNAPSHOT};
+SELECT COALESCE(MAX(id), 0) FROM revocation;
+SELECT user_id FROM revocation AS newest
+    WHERE action = 'ban' AND NOT EXISTS (
+        SELECT 1 FROM revocation AS newer
+        WHERE newer.user_id = newest.user_id AND newer.id > newest.id AND newer.action != 'kick');
+COMMIT"""
+
+# --- server ----------------------------------------------------------------------------------------------------
+
+SERVER = "id, boot, url, version, state, connections, started_at, seen_at"
 
 
 def rooms_sql(q: str, sort: RoomSort, order: Order, limit: int, after: tuple[str, int] | None) -> str:
@@ -97,11 +101,8 @@ class MysqlStore:
 
     def __init__(self, url: MysqlUrl) -> None:
         self._url = url
-        self._commits = Pool(url, COMMITS)
+        self._appender = Appender(url)
         self._others = Pool(url, OTHERS)
-        self._turn = trio.Lock()  # held from the numbering of a batch to its commit
-        self._heads: dict[int, int] = {}  # room id -> last_seq, as we know it; a guess, the transaction checks it
-        self._shared: dict[int, float] = {}  # room id -> until when others are taken to write to it too
 
     @classmethod
     async def open(cls, url: MysqlUrl, *, migrate: bool = True) -> Self:
@@ -113,7 +114,7 @@ class MysqlStore:
             await migrate_mysql(url)
         store = cls(url)
         try:
-            async with store._commits.connection(opening=True) as connection:
+            async with store._others.connection(opening=True) as connection:
                 with trio.fail_after(ANSWER):
                     await refuse_unfit(connection, url)
         except BaseException:
@@ -121,69 +122,12 @@ class MysqlStore:
             raise
         return store
 
-    # --- append ------------------------------------------------------------------------------------------------
-
     async def append(self, drafts: Sequence[Draft], at: dt.datetime) -> list[Appended | RoomMissing]:
         """See Store. Raises ValueError for a NUL or a lone surrogate in any text; nothing was written then."""
         moment_literal(at)
         for draft in drafts:
             _refuse(draft.user_id, draft.user_name, draft.nonce, draft.text)
-        async with self._turn:
-            await trio.lowlevel.checkpoint()
-            if not drafts:
-                return []
-            try:
-                numbered = await self._append(drafts, at)
-            except BaseException:
-                self._heads.clear()  # whatever was remembered, the database may be another one now
-                raise
-            self._remember(numbered.after)
-        return numbered.outcomes
-
-    async def _append(self, drafts: Sequence[Draft], at: dt.datetime) -> Numbered:
-        """Try until it is committed: by the guess, then with the rooms locked first, then with the nonces looked up."""
-        careful = False
-        guess = self._guess(drafts, at)
-        for _ in range(TRIES):
-            async with self._commits.connection() as connection:
-                transaction = _Transaction(connection, self._url)
-                try:
-                    if guess is not None:
-                        await transaction.commit(guess, at, begin="BEGIN;")
-                        return guess
-                    heads, known = await transaction.locked(drafts, careful)
-                    self._compare(heads)
-                    numbered = number(drafts, heads, known, at)
-                    await transaction.commit(numbered, at, begin="")
-                    return numbered
-                except MySQLError as error:
-                    again = await transaction.refused(error)
-                guess = None
-                careful = careful or again == DUPLICATE
-            if again in (DEADLOCK, LOCK_TIMEOUT):
-                await trio.sleep(random.uniform(0, BACKOFF))
-        raise StoreUnavailable(f"others hold the rooms' rows in {self._url} for too long; nothing was written")
-
-    def _guess(self, drafts: Sequence[Draft], at: dt.datetime) -> Numbered | None:
-        rooms = {draft.room_id for draft in drafts}
-        now = time.monotonic()
-        if not rooms <= self._heads.keys() or any(self._shared.get(room_id, 0.0) > now for room_id in rooms):
-            return None
-        return number(drafts, self._heads, {}, at)
-
-    def _compare(self, heads: Mapping[int, int]) -> None:
-        """Find out which rooms others write to."""
-        now = time.monotonic()
-        for room_id, head in heads.items():
-            if self._heads.get(room_id, head) != head:
-                self._shared[room_id] = now + SHARED
-        if len(self._shared) > HEADS:
-            self._shared = {room_id: until for room_id, until in self._shared.items() if until > now}
-
-    def _remember(self, heads: Mapping[int, int]) -> None:
-        self._heads.update(heads)
-        while len(self._heads) > HEADS:
-            del self._heads[next(iter(self._heads))]
+        return await self._appender.append(drafts, at)
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -193,7 +137,7 @@ class MysqlStore:
         if not rooms.rows:
             return None
         room = _room(rooms.rows[0])
-        self._heads.setdefault(room.id, room.last_seq)
+        self._appender.learn(room.id, room.last_seq)
         newest_first = [_message(row) for row in messages.rows]
         return LiveRoom(room, newest_first[::-1], {user.decode(): seq for user, seq in marked.rows})
 
@@ -236,7 +180,7 @@ class MysqlStore:
         except _Duplicate:
             raise RoomTaken(name) from None
         at = at.astimezone(dt.UTC)
-        self._heads[made.insert_id] = 0
+        self._appender.learn(made.insert_id, 0)
         return RoomRecord(made.insert_id, name, title, epoch, 0, created_by, at, at, at)
 
     async def room(self, name: str) -> RoomRecord | None:
@@ -264,7 +208,7 @@ class MysqlStore:
         if not found.rows:
             return None
         room = _room(found.rows[0])
-        self._heads.pop(room.id, None)
+        self._appender.forget(room.id)
         while await self._sweep():
             pass
         return room
@@ -319,8 +263,39 @@ class MysqlStore:
                 "seq = GREATEST(seq, VALUES(seq))"
             )
 
+    # --- revocations and servers ---------------------------------------------------------------------------------
+
+    async def revoke(self, user_id: str, action: RevokeAction, by: str, at: dt.datetime) -> Revocation:
+        _refuse(user_id, by)
+        sql = REVOKE.format(user=quoted(user_id), action=quoted(action), by=quoted(by), at=moment_literal(at))
+        (_, _, made, _) = await self._run(sql)
+        return Revocation(made.insert_id, user_id, action)
+
+    async def revocations_after(self, id: int, limit: int) -> list[Revocation]:
+        (found,) = await self._run(
+            f"SELECT id, user_id, action FROM revocation WHERE id > {id:d} ORDER BY id LIMIT {max(limit, 0):d}"
+        )
+        return [Revocation(number_, user.decode(), action) for number_, user, action in found.rows]
+
+    async def bans(self) -> Bans:
+        (_, _, last, banned, _) = await self._run(BANS)
+        return Bans(sorted({user.decode() for (user,) in banned.rows}), int(last.rows[0][0]))  # of Decimal
+
+    async def put_server(self, server: ServerRecord) -> None:
+        texts = (server.id, server.boot, server.url, server.version, server.state)
+        _refuse(*texts)
+        updates = ", ".join(f"{column} = VALUES({column})" for column in SERVER.split(", ")[1:])
+        await self._run(
+            f"INSERT INTO server ({SERVER}) VALUES ({', '.join(map(quoted, texts))}, {server.connections:d}, "
+            f"{moment_literal(server.started_at)}, {moment_literal(server.seen_at)}) ON DUPLICATE KEY UPDATE {updates}"
+        )
+
+    async def servers(self) -> list[ServerRecord]:
+        (found,) = await self._run(f"SELECT {SERVER} FROM server ORDER BY id")
+        return [ServerRecord(*row) for row in found.rows]
+
     async def aclose(self) -> None:
-        await self._commits.aclose()
+        await self._appender.pool.aclose()
         await self._others.aclose()
         await trio.lowlevel.checkpoint()
 
@@ -337,7 +312,7 @@ class MysqlStore:
                     code = error_number(error)
                     if code not in (DUPLICATE, DEADLOCK, LOCK_TIMEOUT):
                         raise
-                    await _rollback(connection)
+                    await rollback(connection)
                     tries -= 1
                     if code != DUPLICATE and tries == 0:
                         raise
@@ -348,69 +323,6 @@ class MysqlStore:
 
 class _Duplicate(Exception):
     """A unique key has it already."""
-
-
-class _Transaction:
-    """One try to append on a lent connection."""
-
-    def __init__(self, connection: Connection, url: MysqlUrl) -> None:
-        self._connection = connection
-        self._url = url
-
-    async def locked(self, drafts: Sequence[Draft], careful: bool) -> tuple[dict[int, int], dict[Key, Appended]]:
-        """Begin, lock the rooms and read their numbers; with `careful` also which drafts are messages already."""
-        sql = f"BEGIN;{lock_rooms(drafts)}" + (f";{known_nonces(drafts)}" if careful else "")
-        with trio.fail_after(ANSWER):
-            _, rooms, *found = await self._connection.run(sql.encode())
-        known = {
-            (room_id, user.decode(), nonce.decode()): Appended(seq, first, fresh=False)
-            for result in found
-            for room_id, user, nonce, seq, first in result.rows
-        }
-        return dict(rooms.rows), known
-
-    async def commit(self, numbered: Numbered, at: dt.datetime, begin: str) -> None:
-        """Write and commit. Raises OutcomeUnknown when COMMIT may have been reached and its answer did not come."""
-        if not numbered.rows:
-            if not begin:
-                await _rollback(self._connection)
-            return
-        *first, last = commit_packets(numbered, at, self._connection.packet, begin)
-        for packet in first:
-            with trio.fail_after(ANSWER):
-                await self._connection.run(packet)
-        before_commit = 1 if first else 3 if begin else 2  # INSERT, before it UPDATE, before that BEGIN
-        try:
-            # Shielded: cancelled here it might be committed a moment later, when the caller has looked already.
-            with trio.fail_after(ANSWER) as scope:
-                scope.shield = True
-                await self._connection.run(last)
-        except (MySQLError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
-            if self._may_be_committed(error, before_commit):
-                self._connection.drop()
-                raise OutcomeUnknown(f"{self._url} did not answer to COMMIT ({error})") from error
-            raise
-
-    def _may_be_committed(self, error: BaseException, before_commit: int) -> bool:
-        if not self._connection.sent:
-            return False  # a packet that did not go out whole is not executed
-        said_by_server = isinstance(error, MySQLError) and error_number(error) in range(1000, 2000)
-        if not said_by_server:
-            return True
-        return self._connection.answered >= before_commit and error_number(error) != DEADLOCK
-
-    async def refused(self, error: MySQLError) -> int:
-        """Take the transaction back after an error; its number if trying again may help, else it is raised."""
-        code = error_number(error)
-        if code not in (DUPLICATE, NULL_REFUSED, DEADLOCK, LOCK_TIMEOUT):
-            raise error
-        await _rollback(self._connection)
-        return code
-
-
-async def _rollback(connection: Connection) -> None:
-    with trio.fail_after(ANSWER):
-        await connection.run(b"ROLLBACK")
 
 
 # --- values ----------------------------------------------------------------------------------------------------

@@ -152,7 +152,8 @@ class Connection(connections.Connection):  # type: ignore[misc]  # trio-mysql ha
         self.is_open = False
         self._rbuf = bytearray()
 
-    __del__ = _force_close
+    def __del__(self) -> None:
+        """Nothing: trio-mysql's would close the socket when Trio may be over. Who opens one drops it."""
 
     def _raw_socket(self) -> trio.socket.SocketType | None:
         stream = self._sock

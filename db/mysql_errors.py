@@ -44,7 +44,7 @@ def told_apart(url: MysqlUrl, *, opening: bool = False) -> Iterator[None]:
         raise ours from error
 
 
-def number(error: BaseException) -> int:
+def error_number(error: BaseException) -> int:
     """The error's number, 0 if it has none."""
     return error.args[0] if error.args and isinstance(error.args[0], int) else 0
 
@@ -57,7 +57,7 @@ def translated(error: BaseException, url: MysqlUrl, *, opening: bool) -> StoreEr
     """
     if not isinstance(error, MySQLError):
         return StoreUnavailable(f"the connection to the database {url} was lost ({error}); nothing was written")
-    code = number(error)
+    code = error_number(error)
     if line := _operators(code, error, url):
         return StoreUnusable(line) if opening else StoreUnavailable(line)
     line = _worlds(code, error, url)
@@ -74,7 +74,7 @@ def _worlds(code: int, error: MySQLError, url: MysqlUrl) -> str:
         return f"the database {url} is stopping or has cut the statement off ({said}); nothing was written"
     if code in FULL_HOUSE:
         return (
-            f"the database {url} takes no more connections ({said}): "
+            f"the database {url} takes no more connections (error {code}): "
             "raise max_connections there, each Belfry server needs 6; nothing was written"
         )
     if code in DISK_FULL:
@@ -134,4 +134,4 @@ def _operators(code: int, error: MySQLError, url: MysqlUrl) -> str:
 
 def _said(error: MySQLError) -> str:
     text = " ".join(str(error.args[1] if len(error.args) > 1 else error).split())
-    return f"{number(error)}: {text[:200]}" if number(error) else text[:200]
+    return f"{error_number(error)}: {text[:200]}" if error_number(error) else text[:200]

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from db.url import MysqlUrl
 
+ANSWER = 10.0  # seconds for one statement's answer: longer than any lock is waited for and than a disk's stall
+TRIES = 8  # of a transaction that others' locks or changes upset; each follows a different cause, or a deadlock
+BACKOFF = 0.02  # seconds at most before a deadlock's loser tries again, so that two do not meet in step
 CONNECT = 5.0  # seconds for TCP, TLS and login; 5 ms nearby
 WAIT = 10.0  # seconds for a connection to become free: all are busy with statements that may take ANSWER each
 OLD = 1_800.0  # seconds after which a connection is made anew: a name that leads to another server now is followed
@@ -32,7 +35,7 @@ class Pool:
 
     def __init__(self, url: MysqlUrl, size: int) -> None:
         self._url = url
-        self._size = size
+        self.size = size
         self._slots = trio.Semaphore(size)
         self._idle: list[Connection] = []
         self._lent: set[Connection] = set()
@@ -44,7 +47,7 @@ class Pool:
         with trio.move_on_after(WAIT) as waiting:
             await self._slots.acquire()
         if waiting.cancelled_caught:
-            raise StoreUnavailable(f"all {self._size} connections to {self._url} are busy; nothing was written")
+            raise StoreUnavailable(f"all {self.size} connections to {self._url} are busy; nothing was written")
         try:
             with told_apart(self._url, opening=opening):
                 connection = await self._idle_or_new()
@@ -81,3 +84,9 @@ class Pool:
             await connection.open()
         self.opened += 1
         return connection
+
+
+async def rollback(connection: Connection) -> None:
+    """Take back whatever the connection has begun."""
+    with trio.fail_after(ANSWER):
+        await connection.run(b"ROLLBACK")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 USER = PASSWORD = NAME = "belfry"
-ROOT_PASSWORD = "root"  # of a server on 127.0.0.1 that lives as long as its tests
+ADMIN = "admin"  # not root: MariaDB makes several of that name, each for one host and before '%'
 GREETING = 10  # the protocol's version, first in what a server that takes logins sends; 255 is an error
 GREETING_WAIT = 1.0  # seconds
 
@@ -22,8 +22,8 @@ INIT = f"""\
 CREATE DATABASE IF NOT EXISTS {NAME};
 CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED BY '{PASSWORD}';
 GRANT ALL ON {NAME}.* TO '{USER}'@'%';
-CREATE USER IF NOT EXISTS 'root'@'%' IDENTIFIED BY '{ROOT_PASSWORD}';
-GRANT ALL ON *.* TO 'root'@'%' WITH GRANT OPTION;
+CREATE USER IF NOT EXISTS '{ADMIN}'@'%' IDENTIFIED BY '{ADMIN}';
+GRANT ALL ON *.* TO '{ADMIN}'@'%' WITH GRANT OPTION;
 """
 
 # Durable as a server in earnest must be, in 200 MB.
@@ -43,6 +43,8 @@ OPTIONS = (
 class Database(Service):
     """A server that speaks MySQL's protocol; `url` is the empty database for development."""
 
+    extra: Sequence[str] = ()  # options of the next start, over all others
+
     @abstractmethod
     def options(self) -> Sequence[str]:
         """Its own besides OPTIONS."""
@@ -55,9 +57,9 @@ class Database(Service):
     def url(self) -> str:
         return f"mysql://{USER}:{PASSWORD}@{HOST}:{self.port}/{NAME}"
 
-    def root_url(self, name: str = "mysql") -> str:
+    def admin_url(self, name: str = "mysql") -> str:
         """The address for a user who may do everything."""
-        return f"mysql://root:{ROOT_PASSWORD}@{HOST}:{self.port}/{name}"
+        return f"mysql://{ADMIN}:{ADMIN}@{HOST}:{self.port}/{name}"
 
     def command(self) -> Sequence[str | Path]:
         init = self.directory / "init.sql"
@@ -71,6 +73,7 @@ class Database(Service):
             f"--init-file={init}",
             *OPTIONS,
             *self.options(),
+            *self.extra,
         ]
 
     def is_ready(self) -> bool:

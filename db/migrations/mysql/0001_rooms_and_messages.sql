@@ -63,3 +63,13 @@ CREATE TABLE IF NOT EXISTS server (
     started_at  DATETIME(6) NOT NULL,
     seen_at     DATETIME(6) NOT NULL                 -- the last beat
 ) ENGINE = InnoDB DEFAULT CHARACTER SET = utf8mb4 COLLATE = utf8mb4_bin;
+
+-- A log, so that each server finds by one number what it has not heard of; the newest ban or unban of a user counts.
+CREATE TABLE IF NOT EXISTS revocation (
+    id         BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,  -- in the order they were committed
+    user_id    VARBINARY(256) NOT NULL,
+    action     VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,  -- kick, ban or unban
+    created_by VARBINARY(256) NOT NULL,              -- the admin's user id
+    created_at DATETIME(6) NOT NULL,
+    KEY revocation_by_user (user_id, id)
+) ENGINE = InnoDB;
