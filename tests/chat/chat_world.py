@@ -152,6 +152,8 @@ class Client:
             elif opcode == client_frames.CLOSE:
                 self.closed = Closed(int.from_bytes(payload[:2], "big"), payload[2:].decode())
                 await self.send(client_frames.close())
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await self.stream.send_eof()
                 return
         if not data:
             self.closed = Closed(1006)

@@ -1,0 +1,224 @@
+"""The committer over a real store that fails on demand: no ack before it is durable, no message twice, none lost."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, cast
+
+import httpx
+import pytest
+import trio
+from chat_world import PATIENCE, ROOM, Client, House, serving, sqlite, token, until
+from shims import Failing, Gate, ShimStore
+
+from chat import committer
+from chat.config import Limits
+from db.errors import OutcomeUnknown, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from db.store import Store
+
+AWAY = StoreUnavailable("the disk is full")
+UNKNOWN = OutcomeUnknown("the answer to COMMIT was lost")
+
+
+@contextlib.asynccontextmanager
+async def shimmed(tmp_path: Path, limits: Limits | None = None) -> AsyncIterator[tuple[House, ShimStore]]:
+    """A server whose store can be made to fail."""
+    async with sqlite(tmp_path) as store:
+        shim = ShimStore(store)
+        limits = limits or Limits(send_rate=0, handshakes_per_second=0)
+        async with serving(cast("Store", shim), limits=limits) as belfry:
+            yield belfry, shim
+
+
+async def stored(belfry: House) -> list[tuple[int, str, str]]:
+    """The room's messages in the store: number, user, text."""
+    live = await belfry.store.live_room(ROOM, 1_000, 0)
+    assert live is not None
+    return [(message.seq, message.user_id, message.text) for message in live.recent]
+
+
+async def send(client: Client, nonce: str, text: str = "x") -> None:
+    await client.say({"t": "send", "room": ROOM, "nonce": nonce, "text": text})
+
+
+async def test_nothing_is_acked_or_seen_before_it_is_committed(tmp_path: Path) -> None:
+    async with shimmed(tmp_path) as (belfry, shim):
+        ada, bob = await belfry.client("ada", ROOM), await belfry.client("bob", ROOM)
+        await bob.hear_all(0.3)
+        gate = shim.after["append"] = Gate()
+        await send(ada, "n")
+        with trio.fail_after(PATIENCE):
+            await gate.reached.wait()
+        for client in (ada, bob):
+            assert [frame["t"] for frame in await client.hear_all(0.1) if frame["t"] in ("ack", "message")] == []
+        gate.open()
+        assert [(await ada.hear("ack", "message"))["t"] for _ in range(2)] == ["ack", "message"]
+        assert await bob.messages(1) == [1]
+
+
+async def test_what_comes_while_a_commit_runs_is_the_next_commit(tmp_path: Path) -> None:
+    async with shimmed(tmp_path) as (belfry, shim):
+        clients = [await belfry.client(f"u{number}", ROOM) for number in range(5)]
+        gate = shim.before["append"] = Gate()
+        await send(clients[0], "first")
+        with trio.fail_after(PATIENCE):
+            await gate.reached.wait()
+        for client in clients:
+            for number in range(10):
+                await send(client, f"n{number}")
+        await until(lambda: belfry.metric("sends") == 51)
+        gate.open()
+        for client in clients:
+            assert await client.messages(51) == list(range(1, 52))
+        assert [len(drafts) for drafts, _ in shim.called("append")] == [1, 50]
+
+
+async def test_a_store_that_is_away_refuses_with_a_word_to_retry_and_recovers(tmp_path: Path) -> None:
+    async with shimmed(tmp_path) as (belfry, shim):
+        ada, bob = await belfry.client("ada", ROOM), await belfry.client("bob", ROOM)
+        assert await ada.tell("before", "n1") == 1
+        shim.before["append"] = Failing(AWAY)
+        for client, nonce in ((ada, "n2"), (bob, "m2"), (ada, "n2")):
+            await send(client, nonce)
+            error = await client.hear("error")
+            assert (error["code"], error["ref"], error["temporary"]) == ("store_unavailable", nonce, True)
+            assert error["retry_ms"] > 0
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{belfry.port}", timeout=PATIENCE) as http:
+            headers = {"Authorization": f"Bearer {token('eve')}", "Idempotency-Key": "k"}
+            answer = await http.post(f"/v1/rooms/{ROOM}/messages", json={"text": "x"}, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+        del shim.before["append"]
+        assert await ada.tell("after", "n2") == 2
+        assert await bob.messages(2) == [1, 2]
+        assert await stored(belfry) == [(1, "ada", "before"), (2, "ada", "after")]
+
+
+async def test_joins_and_marks_outlast_a_store_that_is_away(tmp_path: Path) -> None:
+    async with shimmed(tmp_path) as (belfry, shim):
+        await belfry.room("tea", 3)
+        ada = await belfry.client("ada", ROOM)
+        await ada.tell("x", "n")
+        for method in ("live_room", "save_marks", "messages_after"):
+            shim.before[method] = Failing(AWAY)
+        await ada.say({"t": "join", "room": "tea"}, {"t": "read", "room": ROOM, "seq": 1})
+        error = await ada.hear("error")
+        assert (error["code"], error["ref"], error["temporary"]) == ("store_unavailable", "tea", True)
+        assert (await ada.hear("read"))["seq"] == 1
+        await until(lambda: bool(shim.called("save_marks")))
+        shim.before.clear()
+        assert (await ada.join("tea"))["head"] == 3
+        await until(lambda: len(shim.called("save_marks")) > 1)
+        await belfry.server.hub.flush_marks()
+        live = await belfry.store.live_room(ROOM, 0, 10)
+        assert live is not None
+        assert live.marks == {"ada": 1}
+
+
+@pytest.mark.parametrize("committed", [True, False])
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_commit_whose_answer_was_lost_is_asked_for_again_and_never_doubled(
+    tmp_path: Path, committed: bool, times: int
+) -> None:
+    async with shimmed(tmp_path) as (belfry, shim):
+        ada, bob = await belfry.client("ada", ROOM), await belfry.client("bob", ROOM)
+        hooks = shim.after if committed else shim.before
+        hooks["append"] = Failing(UNKNOWN, times)
+        await ada.say(*({"t": "send", "room": ROOM, "nonce": f"n{n}", "text": f"text {n}"} for n in range(3)))
+        assert [(await ada.hear("ack"))["seq"] for _ in range(3)] == [1, 2, 3]
+        for client in (ada, bob):
+            assert await client.messages(3) == [1, 2, 3]
+        assert await bob.tell("next", "n") == 4
+        for client in (ada, bob):
+            assert await client.messages(1) == [4]
+        assert [seq for seq, _, _ in await stored(belfry)] == [1, 2, 3, 4]
+        assert [frame for frame in await bob.hear_all(0.1) if frame["t"] == "message"] == []
+
+
+async def test_a_lost_answer_and_then_a_store_that_is_away_still_end_well(tmp_path: Path) -> None:
+    async with shimmed(tmp_path) as (belfry, shim):
+        ada, bob = await belfry.client("ada", ROOM), await belfry.client("bob", ROOM)
+        unknown, calls = Failing(UNKNOWN, 1), 0
+
+        async def away_afterwards(*_: object) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                raise AWAY
+
+        shim.after["append"], shim.before["append"] = unknown, away_afterwards
+        await send(ada, "n1", "the first")
+        assert (await ada.hear("error"))["code"] == "store_unavailable"
+        assert await ada.tell("the first", "n1") == 1
+        assert (await bob.hear("message"))["text"] == "the first"
+        assert await ada.messages(1) == [1]
+        assert await stored(belfry) == [(1, "ada", "the first")]
+
+
+async def test_a_line_that_is_full_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committer, "QUEUE", 5)
+    async with shimmed(tmp_path) as (belfry, shim):
+        ada = await belfry.client("ada", ROOM)
+        gate = shim.before["append"] = Gate()
+        await send(ada, "first")
+        with trio.fail_after(PATIENCE):
+            await gate.reached.wait()
+        await ada.say(*({"t": "send", "room": ROOM, "nonce": f"n{n}", "text": "x"} for n in range(8)))
+        errors = [await ada.hear("error") for _ in range(3)]
+        assert {(error["code"], error["temporary"]) for error in errors} == {("overloaded", True)}
+        assert [error["ref"] for error in errors] == ["n5", "n6", "n7"]
+        gate.open()
+        assert await ada.messages(6) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_sender_that_is_gone_has_still_said_it(tmp_path: Path) -> None:
+    async with shimmed(tmp_path) as (belfry, shim):
+        ada, bob = await belfry.client("ada", ROOM), await belfry.client("bob", ROOM)
+        gate = shim.before["append"] = Gate()
+        await send(ada, "n", "last words")
+        with trio.fail_after(PATIENCE):
+            await gate.reached.wait()
+        await ada.stream.aclose()
+        await until(lambda: len(belfry.server.sessions) == 1)
+        gate.open()
+        assert (await bob.hear("message"))["text"] == "last words"
+
+
+async def test_what_was_accepted_before_a_drain_is_acked_before_the_close(tmp_path: Path) -> None:
+    async with shimmed(tmp_path) as (belfry, shim):
+        ada = await belfry.client("ada", ROOM)
+        gate = shim.before["append"] = Gate()
+        await ada.say(*({"t": "send", "room": ROOM, "nonce": f"n{n}", "text": "x"} for n in range(300)))
+        await until(lambda: belfry.metric("sends") == 300)
+        belfry.server.drain()
+        await ada.hear("moving")
+        gate.open()
+        assert (await ada.hear_close()).code == 1012
+        assert [frame["seq"] for frame in ada.waiting if frame["t"] == "ack"] == list(range(1, 301))
+        assert len(await stored(belfry)) == 300
+        with trio.fail_after(PATIENCE):
+            await belfry.stopped.wait()
+
+
+async def test_one_session_has_a_bounded_number_of_sends_in_flight(tmp_path: Path) -> None:
+    async with shimmed(tmp_path) as (belfry, shim):
+        ada, bob = await belfry.client("ada", ROOM), await belfry.client("bob", ROOM)
+        gate = shim.before["append"] = Gate()
+        async with trio.open_nursery() as nursery:
+
+            async def flood() -> None:
+                for number in range(3_000):
+                    await send(ada, f"n{number}", "x" * 500)
+
+            nursery.start_soon(flood)
+            with trio.fail_after(PATIENCE):
+                await gate.reached.wait()
+            await bob.hear_all(0.3)
+            read_in_one = 65_536 // 500  # what one more read may add
+            assert belfry.metric("sends") <= 500 + read_in_one
+            gate.open()
+            assert await bob.messages(3_000) == list(range(1, 3_001))
