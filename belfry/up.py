@@ -34,16 +34,14 @@ if TYPE_CHECKING:
 
     import structlog
 
-    from belfry.database import Place
+    from belfry.database import Place, Remote
     from belfry.sources import Settings
 
     Serve = Callable[..., Awaitable[None]]
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 
-SWITCH = (
-    0.001  # seconds the event loop may keep the GIL from the database thread: at 5 ms commits starved
-)
+SWITCH = 0.001  # seconds the event loop may keep the GIL from the database thread: at 5 ms commits starved
 LATE = 2.0  # seconds past the drain's own deadline; with it 27 of Kubernetes' 30
 
 
@@ -60,7 +58,7 @@ class Plan:
 
     config: Config
     secret: Secret
-    place: Place
+    place: Place | Remote
     listeners: list[socket.socket]
     unsafe: tuple[str, ...]
     human: bool
@@ -218,7 +216,7 @@ def _announce(plan: Plan, migrated: str, logger: structlog.stdlib.BoundLogger) -
     facts = Facts(
         version=__version__,
         addresses=tuple(dict.fromkeys(map(url, plan.listeners))),
-        database=f"SQLite, {plan.place.path}",
+        database=plan.place.label,
         bus="inside this process",
         migrated=migrated,
         unsafe=plan.unsafe,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("belfry.chat.door")
 
 HEAD_TIMEOUT = 5.0  # seconds for a whole head; a slow phone needs one
+KEEP_ALIVE = 30.0  # seconds a connection may wait for its next request; proxies keep theirs for 60
 ACCEPTS = 64  # connections taken in one turn of the loop: 64 x 20 us keeps a stall near 1 ms
 NO_FILES_PAUSE = 0.1  # seconds before accepting again when file descriptors ran out
 RETRY_AFTER = (1, 4)  # seconds, random: those refused together must not come back together
@@ -47,6 +48,7 @@ class Door:
         self._limits = sessions.config.limits
         self._open = 0
         self._emptied = trio.Event()
+        self._idle: set[trio.CancelScope] = set()
         self._backlog = Backlog()
         per_second = self._limits.handshakes_per_second
         self._handshakes = Bucket(per_second, per_second, trio.current_time())
@@ -99,9 +101,11 @@ class Door:
     async def _connection(self, sock: socket.socket) -> None:
         """The barrier: whatever goes wrong in here costs this connection only, and is logged."""
         try:
-            session = await self._enter(sock)
-            if session is not None:
-                await session.run()
+            way = await self._enter(sock, b"")
+            while isinstance(way, bytes):
+                way = await self._enter(sock, way) if way or await self._next_request(sock) else None
+            if way is not None:
+                await way.run()
         except* Ended:
             pass
         except* Exception:
@@ -114,10 +118,33 @@ class Door:
                 trio.lowlevel.notify_closing(sock)
                 sock.close()
 
-    async def _enter(self, sock: socket.socket) -> Session | None:
-        """Read the head and take the way it says; a Session comes back to be run from a shallow stack."""
+    async def _next_request(self, sock: socket.socket) -> bool:
+        """Wait for another request on a kept-alive connection; False when it is over."""
+        with trio.move_on_after(KEEP_ALIVE) as scope:
+            self._idle.add(scope)
+            try:
+                if not self._sessions.draining:
+                    await trio.lowlevel.wait_readable(sock)
+                    return True
+            except OSError:
+                return False
+            finally:
+                self._idle.discard(scope)
+        return False
+
+    def close_idle(self) -> None:
+        """End the connections that wait for another request."""
+        for scope in self._idle:
+            scope.cancel()
+
+    async def _enter(self, sock: socket.socket, begun: bytes) -> Session | bytes | None:
+        """Read a head and take the way it says.
+
+        A Session comes back to be run from a shallow stack; bytes (perhaps none) if another request may come, which
+        they begin; None when the connection is over.
+        """
         with trio.move_on_after(HEAD_TIMEOUT) as patience:
-            data = await _read_head(sock)
+            data = await _read_head(sock, begun)
         try:
             if patience.cancelled_caught:
                 raise Refusal("timeout", "the request's head took too long")
@@ -138,8 +165,7 @@ class Door:
             self._metrics.connections_refused += refusal.code == "overloaded"
             await _refuse(sock, refusal.response)
             return None
-        await self._web.serve(sock, raw + END_OF_HEAD + rest)
-        return None
+        return await self._web.serve(sock, raw + END_OF_HEAD, rest, head.body_bytes())
 
     def _upgrade(self, sock: socket.socket, head: Head, rest: bytes) -> Session:
         if not wants_websocket(head):
@@ -161,9 +187,8 @@ def _retry_after(least: int = 0) -> dict[str, str]:
     return {"Retry-After": str(max(least, random.randint(*RETRY_AFTER)))}
 
 
-async def _read_head(sock: socket.socket) -> bytes | None:
+async def _read_head(sock: socket.socket, data: bytes) -> bytes | None:
     """Bytes up to the end of the head at least, or more than HEAD_BYTES of none; None when the peer left before."""
-    data = b""
     while END_OF_HEAD not in data and len(data) <= HEAD_BYTES:
         try:
             await trio.lowlevel.wait_readable(sock)

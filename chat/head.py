@@ -63,6 +63,14 @@ class Head:
         joined = b",".join(self.headers.get(name, []))
         return [item.strip().lower() for item in joined.decode("latin-1").split(",") if item.strip()]
 
+    def body_bytes(self) -> int | None:
+        """The body's length; None if only reading it tells, or the header is wrong (which Hypercorn then refuses)."""
+        if b"transfer-encoding" in self.headers:
+            return None
+        values = set(self.headers.get(b"content-length", [b"0"]))
+        value = values.pop()
+        return int(value) if not values and re.fullmatch(rb"[0-9]{1,18}", value) else None
+
     def one(self, name: bytes) -> str | None:
         """A header that may be given once; None if it is missing. Raises Refusal when given twice."""
         values = self.headers.get(name)

@@ -177,6 +177,7 @@ class ChatServer:
             with trio.move_on_after(LAST_WORDS):
                 await self.sessions.close_all(MOVED)
         await self._web.stop()
+        door.close_idle()
         with trio.move_on_after(LAST_WORDS):
             await door.wait_empty()
 

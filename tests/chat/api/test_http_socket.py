@@ -56,7 +56,9 @@ async def connect(house):
 
     async def serve(sock: socket.socket) -> None:
         try:
-            await web.serve(sock, b"")
+            begun: bytes | None = b""
+            while begun is not None:  # the next request of the same connection
+                begun = await web.serve(sock, begun, b"", None)
         finally:  # the server closes what it ends, the front door what is cancelled
             if sock.fileno() >= 0:
                 trio.lowlevel.notify_closing(sock)
