@@ -37,6 +37,7 @@ soak: .venv/.installed-run ## a server under load with an audit of everything it
 
 docs: .venv/.installed-run ## write the reference pages that come from the code
 	@$(PYTHON_IN) -m belfry.reference
+	@$(PYTHON_IN) -m chat.api.reference > docs/reference/http.md
 	@$(PYTHON_IN) -m docs.generate
 
 lock: ## resolve the dependencies anew into requirements/*.txt; ARGS="--upgrade" takes newer versions
