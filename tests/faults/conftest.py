@@ -76,7 +76,7 @@ class ServerProcess:
     async def kill(self) -> None:
         """kill -9, and wait until it is gone."""
         self.signal(signal.SIGKILL)
-        assert await self.wait() == -signal.SIGKILL
+        assert await self.wait() == -signal.SIGKILL, self.told()
 
     def history(self, room: str) -> list[Stored]:
         """A room as the database file has it, nonces included, read past the server."""
