@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from belfry.errors import FAILED, OK, Wrong
-from db.errors import StoreError
+from belfry.errors import FAILED, OK, Failed, Wrong
+from db.errors import StoreError, StoreUnavailable
 from db.lock import DirectoryLock
 from db.migrations import Status, migrate_sqlite, migrations, status_sqlite
-from db.url import BadUrl, SqliteUrl, parse_url
+from db.url import BadUrl, MysqlUrl, SqliteUrl, parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
     from belfry.sources import Settings
@@ -33,13 +33,35 @@ class Place:
     path: Path
     words: str
 
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def label(self) -> str:
+        return f"SQLite, {self.path}"
+
     @property
     def directory(self) -> Path:
         """Where the lock, the WAL and, under `belfry up`, the secret are."""
         return self.path.absolute().parent
 
 
-def place_of(settings: Settings) -> Place:
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A database on a MySQL or MariaDB server, and the words of whoever named it."""
+
+    url: MysqlUrl
+    words: str
+
+    def __str__(self) -> str:
+        return str(self.url)  # without the password
+
+    @property
+    def label(self) -> str:
+        return f"MySQL, {self.url}"
+
+
+def place_of(settings: Settings) -> Place | Remote:
     """The database the settings name: --db's, else belfry.db in --data. Raises Wrong."""
     if "db" not in settings.values or settings["db"] is None:
         return Place(settings["data"] / FILE_NAME, settings.origins["data"].words)
@@ -48,9 +70,7 @@ def place_of(settings: Settings) -> Place:
         url = parse_url(settings["db"])
     except BadUrl as bad:
         raise Wrong(f"{words}: {bad}") from None
-    if not isinstance(url, SqliteUrl):
-        raise Wrong(f"{words}: this version keeps messages in SQLite only; give sqlite:///file")
-    return Place(url.path, words)
+    return Place(url.path, words) if isinstance(url, SqliteUrl) else Remote(url, words)
 
 
 def make_directory(settings: Settings) -> None:
@@ -70,23 +90,38 @@ def make_directory(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def opened(place: Place) -> AsyncIterator[tuple[Store, str]]:
-    """The store with its schema up to date, held by this process alone; and what was migrated, in words.
+async def opened(place: Place | Remote) -> AsyncIterator[tuple[Store, str]]:
+    """The store with its schema up to date; and what was migrated, in words.
 
+    A SQLite file is held by this process alone and brought forward. A MySQL database has other servers on it: an empty
+    one is filled, but one that is behind is left to `belfry db migrate`, at a moment that its operator chooses.
     Raises StoreUnusable and StoreUnavailable.
     """
     import trio
 
     from db.open import open_store
 
-    with DirectoryLock.take(place.directory):
-        applied = await trio.to_thread.run_sync(migrate_sqlite, place.path)
-        store = await open_store(SqliteUrl(place.path), migrate=False)
+    with ExitStack() as stack:
+        if isinstance(place, Remote):
+            applied = await _made_if_empty(place.url)
+            store = await open_store(place.url, migrate=False)
+        else:
+            stack.enter_context(DirectoryLock.take(place.directory))
+            applied = await trio.to_thread.run_sync(migrate_sqlite, place.path)
+            store = await open_store(SqliteUrl(place.path), migrate=False)
         try:
             yield store, migrated(applied)
         finally:
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await store.aclose()
+
+
+async def _made_if_empty(url: MysqlUrl) -> list[Applied]:
+    from db.mysql_migrations import migrate_mysql, status_mysql
+
+    if (await status_mysql(url)).applied:
+        return []
+    return await migrate_mysql(url)
 
 
 def migrated(applied: Sequence[Applied]) -> str:
@@ -103,27 +138,30 @@ def run_migrate(settings: Settings) -> int:
     place = place_of(settings)
     if not settings.given("db"):
         make_directory(settings)
-    try:
-        # A server that runs now runs this schema or an older one: neither may have it changed under its feet.
-        with DirectoryLock.take(place.directory):
-            applied = migrate_sqlite(place.path)
-    except StoreError as error:
-        raise Wrong(str(error)) from None
-    print(f"{place.path}: {migrated(applied) or 'nothing to do'}", file=sys.stderr)
+    with _said():
+        if isinstance(place, Remote):
+            import trio
+
+            from db.mysql_migrations import migrate_mysql
+
+            applied = trio.run(migrate_mysql, place.url)
+        else:
+            # A server that runs now runs this schema or an older one: neither may have it changed under its feet.
+            with DirectoryLock.take(place.directory):
+                applied = migrate_sqlite(place.path)
+    print(f"{place}: {migrated(applied) or 'nothing to do'}", file=sys.stderr)
     return OK
 
 
 def run_status(settings: Settings, *, as_json: bool) -> int:
     """`belfry db status`: 1 when the schema is not this version's. Raises Wrong."""
     place = place_of(settings)
-    try:
+    with _said():
         status = status_of(place)
-    except StoreError as error:
-        raise Wrong(str(error)) from None
     if as_json:
         print(json.dumps(_as_json(place, status)))
     else:
-        print(f"{place.path}: {verdict(status)}")
+        print(f"{place}: {verdict(status, remote=isinstance(place, Remote))}")
         for one in status.applied:
             print(f"  {one.version:04} {one.name:<30} {one.at:%Y-%m-%d %H:%M:%S} UTC")
         for missing in status.pending:
@@ -131,27 +169,46 @@ def run_status(settings: Settings, *, as_json: bool) -> int:
     return FAILED if status.pending or status.newer else OK
 
 
-def status_of(place: Place) -> Status:
-    """What the database has and lacks; before its directory is made it has nothing. Raises StoreError."""
+@contextmanager
+def _said() -> Iterator[None]:
+    """Let the store's errors end the command with their line."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise Failed(str(error)) from None
+    except StoreError as error:
+        raise Wrong(str(error)) from None
+
+
+def status_of(place: Place | Remote) -> Status:
+    """What the database has and lacks; before its directory is made it has nothing. Blocks. Raises StoreError."""
+    if isinstance(place, Remote):
+        import trio
+
+        from db.mysql_migrations import status_mysql
+
+        return trio.run(status_mysql, place.url)
     if not place.directory.exists():
         return Status((), migrations("sqlite"), ())
     return status_sqlite(place.path)
 
 
-def verdict(status: Status) -> str:
+def verdict(status: Status, *, remote: bool = False) -> str:
     """The state of a schema in a few words, with what to do."""
     if status.newer:
         return f"schema {status.newer[-1].version} is from a newer Belfry; run that version"
     if status.pending and not status.applied:
+        if remote:
+            return "no tables yet; `belfry serve` or `belfry db migrate` makes them"
         return "no database yet; `belfry up` or `belfry db migrate` makes it"
     if status.pending:
         return f"{len(status.pending)} migrations pending; `belfry db migrate` applies them"
     return f"schema {status.applied[-1].version}, up to date"
 
 
-def _as_json(place: Place, status: Status) -> dict[str, object]:
+def _as_json(place: Place | Remote, status: Status) -> dict[str, object]:
     return {
-        "database": str(place.path),
+        "database": str(place),
         "applied": [{"version": one.version, "name": one.name, "at": one.at.isoformat()} for one in status.applied],
         "pending": [{"version": one.version, "name": one.name} for one in status.pending],
         "newer": [one.version for one in status.newer],

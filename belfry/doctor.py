@@ -10,14 +10,15 @@ import sqlite3
 import sys
 import time
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from belfry import secret, strength
-from belfry.database import place_of, status_of, verdict
+from belfry.database import Place, place_of, status_of, verdict
 from belfry.errors import FAILED, OK, Wrong
 from belfry.files import OWN_FILES, file_limit
+from belfry.findings import Check
 from belfry.listen import holder, is_free
 from belfry.sources import SECRET_PLACE
 from belfry.terminal import GREEN, RED, YELLOW, has_colours, painted
@@ -29,10 +30,10 @@ from db.sqlite_connection import connect
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from belfry.database import Place
+    from belfry.database import Remote
+    from belfry.findings import Level
     from belfry.sources import Settings
 
-Level = Literal["ok", "warn", "fail"]
 COLOURS = {"ok": GREEN, "warn": YELLOW, "fail": RED}
 
 WRITTEN = dt.date(2026, 11, 1)  # before this code was: a clock that says so is wrong
@@ -43,16 +44,6 @@ DISK_WARN = 2**30  # bytes: a million messages take 200 MB
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "ceph", "glusterfs")
 FORGETS = ("tmpfs", "ramfs")
 FULL = 2  # PRAGMA synchronous; 3 is EXTRA, which is safe too
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding; `do` is what to do about it, empty when all is well."""
-
-    name: str
-    level: Level
-    says: str
-    do: str = ""
 
 
 def run_doctor(settings: Settings, environ: Mapping[str, str], *, as_json: bool) -> int:
@@ -74,9 +65,14 @@ def examine(settings: Settings, environ: Mapping[str, str]) -> Iterator[Check]:
     place = place_of(settings)
     yield files(settings["connections"], file_limit())
     yield clock()
-    yield disk(place.directory)
-    yield file_system(place.directory, Path("/proc/self/mountinfo"))
-    yield durability(place)
+    if isinstance(place, Place):
+        yield disk(place.directory)
+        yield file_system(place.directory, Path("/proc/self/mountinfo"))
+        yield durability(place)
+    else:
+        from belfry import doctor_mysql
+
+        yield from doctor_mysql.examine(place.url)
     yield schema(place)
     yield from secrets(settings, environ)
     yield port(settings["host"], settings["port"], place)
@@ -159,14 +155,14 @@ def durability(place: Place) -> Check:
     return Check("durability", "ok", says)
 
 
-def schema(place: Place) -> Check:
+def schema(place: Place | Remote) -> Check:
     """Whether the schema is this version's; one that is behind is brought forward at the next start."""
     try:
         status = status_of(place)
     except StoreError as error:
         return Check("schema", "fail", str(error))
     level: Level = "fail" if status.newer else "warn" if status.pending and status.applied else "ok"
-    return Check("schema", level, verdict(status))
+    return Check("schema", level, verdict(status, remote=not isinstance(place, Place)))
 
 
 def secrets(settings: Settings, environ: Mapping[str, str]) -> Iterator[Check]:
@@ -192,14 +188,15 @@ def secrets(settings: Settings, environ: Mapping[str, str]) -> Iterator[Check]:
         yield Check("secret", "ok", f"{len(found.key)} bytes from {found.words}")
 
 
-def port(host: str, number: int, place: Place) -> Check:
+def port(host: str, number: int, place: Place | Remote) -> Check:
     """Whether the port is free, or held by the very server that works on this database."""
     if number == 0:
         return Check("port", "ok", "any free one")
     taken = is_free(host, number)
     if taken is None:
         return Check("port", "ok", f"{number} on {host} is free")
-    owner, holds = lock_holder(place.directory), holder(number)
+    owner = lock_holder(place.directory) if isinstance(place, Place) else None
+    holds = holder(number)
     if owner is not None and holds is not None and owner.pid == holds.pid:
         return Check("port", "ok", f"{number} is held by the server on this database, process {holds.pid}")
     return Check("port", "fail", taken)

@@ -111,6 +111,11 @@ class Connection(connections.Connection):  # type: ignore[misc]  # trio-mysql ha
         self.used_at = time.monotonic()
         return results
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether TLS is on."""
+        return isinstance(self._sock, trio.SSLStream)
+
     def is_silent(self) -> bool:
         """Whether an idle connection is as it was left: anything to read now is its end, or a message about it."""
         raw = self._raw_socket()
