@@ -18,7 +18,8 @@ PURE = (
     "belfry.audit.backoff", "belfry.audit.checker", "belfry.audit.observation", "belfry.audit.verdict",
     "bus.events",
     "chat.closing", "chat.config", "chat.drain", "chat.errors", "chat.fanout", "chat.frames", "chat.head",
-    "chat.live_room", "chat.peers", "chat.presence", "chat.rate", "chat.room", "chat.service", "chat.text", "chat.tokens", "chat.wire",
+    "chat.live_room", "chat.peers", "chat.presence", "chat.rate", "chat.room", "chat.service", "chat.text",
+    "chat.tokens", "chat.wire",
     "db.cursor", "db.epoch", "db.errors", "db.folding", "db.moments", "db.numbering", "db.records", "db.url",
 )  # fmt: skip
 
