@@ -33,6 +33,7 @@ OLD = 5.0  # seconds after which a hint is worth nothing: the store has told it 
 RETRY = 0.5  # seconds between tries to reach a broker
 BLOCK_MS = 500  # longest a send may wait for metadata
 DELIVERY_MS = 5_000  # longest the library keeps trying to send a record
+UNDER_WAY = 2  # rounds not yet taken; what is published meanwhile gathers and goes together
 BATCH_BYTES = 262_144  # of a partition's records in one request; the common 16 KB is half a commit
 
 ping_time = struct.Struct(">d")
@@ -49,6 +50,7 @@ class Writer:
         self._waiting: deque[tuple[float, Event]] = deque(maxlen=WAITING)
         self._wake = threading.Event()
         self._pinged = 0.0
+        self._under_way = 0  # records
         self.stale = False  # set from the reader's thread: make another producer
 
     def put(self, event: Event) -> None:
@@ -65,10 +67,10 @@ class Writer:
                 producer = made(
                     KafkaProducer,
                     self._url,
-                    # Not for its promise, which a hint does not need: the library then has one batch of a partition
-                    # under way at a time, so what gathers meanwhile goes together, in order. One request at a time
-                    # on the connection would do too, but the library spins while it waits for the answer.
-                    enable_idempotence=True,
+                    # A hint needs no promise. Idempotence has one that hurts: a record over the broker's bound is
+                    # fatal to the producer. What is sent twice after a fault is dropped by its number.
+                    enable_idempotence=False,
+                    acks=1,
                     linger_ms=0,
                     batch_size=BATCH_BYTES,
                     max_block_ms=BLOCK_MS,
@@ -81,6 +83,7 @@ class Writer:
                 self._rest(RETRY)
                 continue
             self.stale = False
+            self._under_way = 0
             self._link.ping_acked()
             try:
                 self._pump(producer)
@@ -96,7 +99,8 @@ class Writer:
             self._wake.clear()
             trio.from_thread.check_cancelled()
             if self._link.is_taking:
-                self._send_waiting(producer)
+                if self._under_way < UNDER_WAY:
+                    self._send_waiting(producer)
             else:
                 self._forget_old()
                 self._rest(PING / 3)
@@ -145,7 +149,9 @@ class Writer:
         except (KafkaError, ValueError) as error:  # too large; a partition the library has not heard of
             self._lose(error, holds)
         else:
+            self._under_way += 1
             sent.add_errback(self._lose, holds)
+            sent.add_both(self._landed)
 
     def _ping(self, producer: KafkaProducer) -> None:
         now = time.monotonic()
@@ -160,6 +166,12 @@ class Writer:
             self._link.why = why(error)
         else:
             sent.add_callback(self._link.ping_acked)
+
+    def _landed(self, _: object) -> None:
+        # In the library's thread; a count that another thread spoilt is made good by the next producer, and one that
+        # is too high only until then: pings go out whatever it says.
+        self._under_way -= 1
+        self._wake.set()
 
     def _lose(self, *told: object) -> None:
         # The library appends the error to what was given with the callback, and direct calls give it first.

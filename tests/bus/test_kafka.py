@@ -1,0 +1,395 @@
+"""The Kafka bus where the memory one cannot fail: broker away, killed, paused; topics, records and readers gone wrong."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import trio
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from bus import kafka_link, kafka_reader
+from bus.bus import Counts
+from bus.events import Asked, Committed, Typing
+from bus.kafka import KafkaBus
+from bus.kafka_link import AWAY, HOLD, PING, Link
+from bus.kafka_reader import start
+from bus.kafka_topics import make_topics
+from bus.topics import CONTROL, MESSAGES, PRESENCE, SERVERS, TOPICS
+from bus.url import KafkaUrl
+from compose.services import Kafka
+from compose.services.service import free_port
+from tests.bus.conftest import WAIT, running, until_proved, url_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from bus.events import Event
+
+
+# kafka-python leaves the socket of a connection that failed to the garbage collector, which warns of it.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:unclosed <socket:ResourceWarning", "ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    with Kafka(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@pytest.fixture
+def mortal(own_broker: Kafka) -> Kafka:
+    """A broker that may be killed and paused; it runs when a test begins."""
+    own_broker.resume()
+    if not own_broker.is_running:
+        own_broker.start()
+    return own_broker
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_garbage() -> Iterator[None]:
+    yield
+    gc.collect()  # here, where the warnings about the library's sockets are expected
+
+
+@pytest.fixture(autouse=True)
+def _hears_info(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="belfry.bus.kafka")
+
+
+def told(caplog: pytest.LogCaptureFixture, words: str = "") -> list[str]:
+    return [record.getMessage() for record in caplog.records if words in record.getMessage()]
+
+
+async def until(true: Callable[[], bool]) -> None:
+    with trio.fail_after(WAIT):
+        while not true():  # noqa: ASYNC110  # nothing tells of it
+            await trio.sleep(0.02)
+
+
+async def do(work: Callable[..., Any], *arguments: Any) -> Any:
+    with trio.fail_after(WAIT):
+        return await trio.to_thread.run_sync(work, *arguments)
+
+
+def alter(url: KafkaUrl, topic: str, **settings: str) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=list(url.brokers))
+    named = {name.replace("_", "."): value for name, value in settings.items()}
+    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, url.prefix + topic, named)])
+    admin.close()
+
+
+def admin_do(url: KafkaUrl, verb: str, *arguments: Any) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=list(url.brokers))
+    getattr(admin, verb)(*arguments)
+    admin.close()
+
+
+def send_raw(url: KafkaUrl, topic: str, values: Sequence[bytes], headers: list[tuple[str, bytes]]) -> None:
+    """Records as any other program would write them."""
+    producer = KafkaProducer(bootstrap_servers=list(url.brokers), batch_size=262_144)
+    for value in values:
+        producer.send(url.prefix + topic, value=value, headers=headers, partition=0)
+    producer.flush(WAIT)
+    producer.close(timeout=WAIT)
+
+
+# --- the broker away ---------------------------------------------------------------------------------------------
+
+
+async def test_it_runs_and_stops_without_a_broker_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    bus = KafkaBus(KafkaUrl((f"127.0.0.1:{free_port()}",)), "s1")
+    before = threading.active_count()
+    async with running(bus, proved=False) as heard:
+        bus.publish(Asked("lobby"))
+        await until(lambda: told(caplog, "is away") != [])
+        await trio.sleep(2 * (kafka_reader.RETRY + 1.0))  # tries go on, and are not told
+        assert bus.quiet() > PING
+    assert len(told(caplog)) == 1
+    assert "no broker answers" in told(caplog)[0]
+    assert heard.events == []
+    assert heard.missed == 0
+    # Threads of ours are kept by Trio for others; each client's own must be gone.
+    assert not [thread.name for thread in threading.enumerate() if "belfry" in thread.name]
+    assert threading.active_count() <= before + 2
+
+
+async def test_it_finds_a_broker_that_starts_later(mortal: Kafka) -> None:
+    await do(mortal.kill)
+    one, two = (KafkaBus(url, name) for url in [url_of(mortal)] for name in ("s1", "s2"))
+    async with running(one, proved=False), running(two, proved=False) as heard:
+        await trio.sleep(1.0)
+        await do(mortal.start)
+        await until_proved(one)
+        await until_proved(two)
+        one.publish(Asked("lobby"))
+        await heard.until_count(1)
+        await heard.until(lambda: heard.missed > 0)
+
+
+async def test_it_stops_while_the_broker_is_paused(mortal: Kafka) -> None:
+    one = KafkaBus(url_of(mortal), "s1")
+    async with running(one):
+        await do(mortal.pause)
+        one.publish(Asked("unheard"))
+        await until(lambda: one.quiet() > AWAY)
+    two = KafkaBus(one._url, "s2")  # and one that has never seen it awake
+    async with running(two, proved=False):
+        await trio.sleep(1.5)
+    assert not [thread.name for thread in threading.enumerate() if "belfry" in thread.name]
+    mortal.resume()
+
+
+@pytest.mark.parametrize("how", ["kill", "pause"])
+async def test_it_comes_back_with_the_broker(mortal: Kafka, caplog: pytest.LogCaptureFixture, how: str) -> None:
+    url = url_of(mortal)
+    one, two = KafkaBus(url, "s1"), KafkaBus(url, "s2")
+    async with running(one), running(two) as heard:
+        await heard.until(lambda: heard.missed > 0)
+        missed = heard.missed
+        await do(mortal.kill if how == "kill" else mortal.pause)
+        await until(lambda: two.quiet() > AWAY and one.quiet() > AWAY)
+        await until(lambda: len(told(caplog, "is away")) == 2)
+        one.publish(Asked("meanwhile"))
+        await do(mortal.start if how == "kill" else mortal.resume)
+        await until_proved(one)
+        await until_proved(two)
+        await heard.until(lambda: heard.missed > missed)
+        one.publish(Asked("after"))
+        await heard.until(lambda: ("s1", Asked("after")) in heard.events)
+    assert len(told(caplog, "is away")) == len(told(caplog, "is back, after")) == 2
+    assert two.counts.reconnects == 1
+
+
+# --- topics ------------------------------------------------------------------------------------------------------
+
+
+async def test_missing_topics_are_made_as_the_table_has_them(kafka_url: KafkaUrl) -> None:
+    async with running(KafkaBus(kafka_url, "s1")), running(KafkaBus(kafka_url, "s2")):
+        counts = await do(make_topics, kafka_url)
+    assert counts == {topic: topic.partitions for topic in TOPICS}
+
+
+async def test_a_topic_that_is_refused_is_one_line_with_the_command(
+    kafka_url: KafkaUrl, caplog: pytest.LogCaptureFixture
+) -> None:
+    # To Kafka "a.b" and "a_b" are one name in its metrics, so it refuses the second.
+    in_the_way = kafka_url.prefix.replace(".", "_") + "messages"
+    await do(admin_do, kafka_url, "create_topics", {in_the_way: {}})
+    bus = KafkaBus(kafka_url, "s1")
+    async with running(bus, proved=False):
+        await until(lambda: told(caplog, "is away") != [])
+        (line,) = told(caplog, "is away")
+        assert f"{kafka_url.prefix}messages is missing" in line
+        assert f"belfry bus make --bus {kafka_url}" in line
+        await do(admin_do, kafka_url, "delete_topics", [in_the_way])
+        await until_proved(bus)
+
+
+async def test_topics_that_are_deleted_under_it_are_made_anew(
+    kafka_url: KafkaUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_reader, "LOST", 1.0)
+    monkeypatch.setattr(kafka_reader, "GROWTH", 0.5)
+    one, two = KafkaBus(kafka_url, "s1"), KafkaBus(kafka_url, "s2")
+    async with running(one), running(two) as heard:
+        await do(admin_do, kafka_url, "delete_topics", [kafka_url.prefix + topic.name for topic in TOPICS])
+        await until(lambda: one.quiet() > AWAY and two.quiet() > AWAY)
+        await until_proved(one)
+        await until_proved(two)
+        one.publish(Asked("lobby"))
+        await heard.until_count(1)
+
+
+async def test_more_partitions_are_read_too(kafka_url: KafkaUrl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_reader, "GROWTH", 0.2)
+    monkeypatch.setattr(kafka_reader, "METADATA_MS", 300)
+    one, two = KafkaBus(kafka_url, "s1"), KafkaBus(kafka_url, "s2")
+    async with running(one), running(two) as heard:
+        missed = heard.missed
+        await do(admin_do, kafka_url, "create_partitions", {kafka_url.prefix + MESSAGES.name: 6})
+        await heard.until(lambda: heard.missed > missed)  # it began anew
+        third = KafkaBus(kafka_url, "s3")  # knows of all six
+        async with running(third):
+            for number in range(50):
+                third.publish(Committed(f"room{number}", 1, "k3f9", 1, [b"{}"]))
+            await heard.until_count(50)
+
+
+# --- records -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_commit_larger_than_a_record_comes_in_parts(kafka_url: KafkaUrl) -> None:
+    one, two = KafkaBus(kafka_url, "s1"), KafkaBus(kafka_url, "s2")
+    bodies = [b"%07d" % number + b"x" * 100_000 for number in range(30)]
+    async with running(one), running(two) as heard:
+        one.publish(Committed("lobby", 1, "k3f9", 5, bodies))
+        await heard.until(lambda: sum(len(e.bodies) for _, e in heard.events if isinstance(e, Committed)) == 30)
+    parts = [event for _, event in heard.events if isinstance(event, Committed)]
+    assert len(parts) > 1
+    assert [body for part in parts for body in part.bodies] == bodies
+    assert [part.first_seq for part in parts] == [
+        5 + sum(len(p.bodies) for p in parts[:at]) for at in range(len(parts))
+    ]
+
+
+async def test_a_record_the_broker_refuses_is_counted_and_the_next_arrives(kafka_url: KafkaUrl) -> None:
+    one, two = KafkaBus(kafka_url, "s1"), KafkaBus(kafka_url, "s2")
+    async with running(one), running(two) as heard:
+        await do(lambda: alter(kafka_url, MESSAGES.name, max_message_bytes="10000"))
+        one.publish(Committed("lobby", 1, "k3f9", 1, [b"x" * 50_000]))  # the broker refuses it
+        one.publish(Committed("lobby", 1, "k3f9", 2, [b"x" * 2_000_000]))  # the library does
+        await until(lambda: one.counts.lost == 2)
+        one.publish(Committed("lobby", 1, "k3f9", 3, [b"{}"]))
+        await heard.until_count(1)
+    assert heard.events == [("s1", Committed("lobby", 1, "k3f9", 3, [b"{}"]))]
+
+
+async def test_records_that_cannot_be_read_are_one_line(kafka_url: KafkaUrl, caplog: pytest.LogCaptureFixture) -> None:
+    two = KafkaBus(kafka_url, "s2")
+    newer = msgspec.msgpack.encode([{"t": "x"}, {"type": "not yet known", "room": "r"}, msgspec.Raw(_packed("r1"))])
+    strange = [newer, b"\xc1", b"GET / HTTP/1.1", b"", b"\x91" * 5_000, b"\xdd\xff\xff\xff\xff", _packed_list("\ud800")]
+    async with running(two) as heard:
+        await do(send_raw, kafka_url, PRESENCE.name, strange, [("origin", b"s9")])
+        await do(send_raw, kafka_url, PRESENCE.name, [_packed_list("nobody's")], [])
+        await do(send_raw, kafka_url, PRESENCE.name, [_packed_list("last")], [("origin", b"\xff"), ("more", b"")])
+        await heard.until(lambda: ("\ufffd", Typing("last", "u", "U")) in heard.events)
+    assert heard.events == [("s9", Typing("r1", "u", "U")), ("\ufffd", Typing("last", "u", "U"))]
+    assert two.counts.unreadable == 7  # of the nine one was empty and one good
+    assert len(told(caplog, "cannot be read")) == 1
+
+
+def _packed(room: str) -> bytes:
+    return msgspec.msgpack.encode(Typing(room.replace("\ud800", "?"), "u", "U")).replace(b"?", b"\xed\xa0\x80"[:1])
+
+
+def _packed_list(room: str) -> bytes:
+    return msgspec.msgpack.encode([msgspec.Raw(_packed(room))])
+
+
+async def test_a_reader_far_behind_skips_and_says_that_it_missed(
+    kafka_url: KafkaUrl, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kafka_reader, "LAG", 1_000)
+    two = KafkaBus(kafka_url, "s2")
+    told_all = threading.Event()
+    heard: list[str] = []
+    missed = 0
+
+    def deliver(origin: str, events: Sequence[Event]) -> None:
+        heard.extend(event.room for event in events)
+        assert told_all.wait(WAIT)  # the whole event loop stands still, as after a SIGSTOP
+
+    def miss() -> None:
+        nonlocal missed
+        missed += 1
+
+    def tell() -> None:
+        headers = [("origin", b"s9")]
+        send_raw(kafka_url, PRESENCE.name, [_packed_list("first")], headers)
+        time.sleep(0.5)  # seconds: until the reader is stuck with it
+        send_raw(kafka_url, PRESENCE.name, [_packed_list("old")] * 5_000, headers)
+        told_all.set()
+
+    with trio.fail_after(2 * WAIT):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(lambda task_status: two.run(deliver, miss, task_status=task_status))
+            await until_proved(two)
+            missed = 0
+            thread = threading.Thread(target=tell)
+            thread.start()
+            await until(lambda: two.counts.skipped > 0)
+            await until(lambda: missed > 0)
+            thread.join()
+            one = KafkaBus(kafka_url, "s1")
+            async with running(one):
+                one.publish(Asked("new"))
+                await until(lambda: heard[-1] == "new")
+            nursery.cancel_scope.cancel()
+    assert two.counts.skipped > 3_000
+    assert len(heard) < 2_000
+    assert told(caplog, "behind in") != []
+
+
+# --- without a broker --------------------------------------------------------------------------------------------
+
+
+def test_where_a_reader_begins() -> None:
+    assert start(MESSAGES, None, 10, 90) == 90
+    assert start(SERVERS, None, 10, 90) == 10
+    assert start(MESSAGES, 50, 10, 90) == 50
+    assert start(SERVERS, 50, 10, 90) == 50
+    assert start(MESSAGES, 5, 10, 90) == 90  # what we had not read yet is gone
+    assert start(MESSAGES, 91, 10, 90) == 90  # another topic of the same name
+    assert start(SERVERS, 91, 10, 90) == 10
+
+
+class TestLink:
+    """When the bus counts as away and back."""
+
+    def setup_method(self) -> None:
+        self.now = 1_000.0
+        self.counts = Counts()
+        self.link = Link("k:9092", self.counts, lambda: self.now)
+
+    def test_it_is_quiet_until_a_ping_came_back(self) -> None:
+        assert self.link.quiet() > AWAY / 2
+        self.link.ping_heard(self.now)
+        assert self.link.quiet() == 0.0
+        self.now += PING
+        assert self.link.quiet() == 0.0
+        self.now += 1.0
+        assert self.link.quiet() == pytest.approx(1.0)
+
+    def test_a_ping_that_took_long_proves_little(self) -> None:
+        self.link.ping_heard(self.now)
+        self.link.ping_heard(self.now - 5.0)
+        assert self.link.quiet() == 0.0
+        self.now += 5.0
+        self.link.ping_heard(self.now - 3.0)
+        assert self.link.quiet() == pytest.approx(3.0 - PING)
+
+    def test_each_change_is_told_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        changes = []
+        for second in range(40):
+            self.now += 0.5
+            if second in (0, 1, 2, 20, 21, 22, 23):
+                self.link.ping_heard(self.now)
+            changes.append(self.link.look())
+        assert [at for at, changed in enumerate(changes) if changed] == [0, 20]
+        assert [line.split()[5] for line in told(caplog)] == ["reached", "away", "back,", "away"]
+        assert "back, after 9.0 s" in told(caplog)[2]
+        assert self.counts.reconnects == 1
+
+    def test_another_reason_is_told_too(self, caplog: pytest.LogCaptureFixture) -> None:
+        for why in ("", "no broker answers", "no broker answers", "not allowed", "not allowed"):
+            self.now += 2.0
+            self.link.why = why
+            self.link.look()
+        assert [line.partition("(")[2].partition(")")[0] for line in told(caplog)] == [
+            "no answer", "no broker answers", "not allowed",
+        ]  # fmt: skip
+
+    def test_nothing_is_handed_over_while_no_ping_is_taken(self) -> None:
+        assert self.link.is_taking
+        self.now += HOLD
+        assert not self.link.is_taking
+        self.link.ping_acked()
+        assert self.link.is_taking
+
+
+def test_an_outage_keeps_only_what_is_young() -> None:
+    bus = KafkaBus(KafkaUrl(("h:1",)), "s1")
+    for number in range(20_000):
+        bus.publish(Asked(str(number)))
+    assert bus.counts.lost == 10_000
+    assert kafka_link.HOLD > 0
+    assert CONTROL in TOPICS
