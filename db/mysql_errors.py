@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,10 @@ def told_apart(url: MysqlUrl, *, opening: bool = False) -> Iterator[None]:
     """Turn MySQL's errors and our timeouts into the store's; what only a bug can cause goes through as it is."""
     try:
         yield
+    except StoreUnusable as error:  # found at a login
+        if opening:
+            raise
+        raise StoreUnavailable(str(error)) from error
     except trio.TooSlowError as error:
         raise StoreUnavailable(f"the database {url} does not answer in time; nothing was written") from error
     except (MySQLError, OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
@@ -55,6 +60,12 @@ def translated(error: BaseException, url: MysqlUrl, *, opening: bool) -> StoreEr
     `opening`: a server that starts should say what its operator must mend, and end. One that runs can lose a
     privilege or a schema for a while, and goes on refusing until it is back.
     """
+    if isinstance(error.__cause__, ssl.SSLCertVerificationError) or isinstance(error, ssl.SSLCertVerificationError):
+        line = (
+            f"the certificate of the database {url} is not trusted ({error.__cause__ or error}): give the file of the "
+            "authority that signed it as &ca=FILE, and the host by the name that stands in it"
+        )
+        return StoreUnusable(line) if opening else StoreUnavailable(line)
     if not isinstance(error, MySQLError):
         return StoreUnavailable(f"the connection to the database {url} was lost ({error}); nothing was written")
     code = error_number(error)
