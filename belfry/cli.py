@@ -191,6 +191,18 @@ def _status(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, 
     return run_status(settings, as_json="json" in flags)
 
 
+def _bus_make(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
+    from belfry.bus import run_make
+
+    return run_make(settings)
+
+
+def _bus_status(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
+    from belfry.bus import run_status
+
+    return run_status(settings, as_json="json" in flags)
+
+
 def _doctor(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
     from belfry.doctor import run_doctor
 
@@ -224,8 +236,13 @@ COMMANDS = (
             "Apply the migrations that are missing. `belfry up` and `belfry serve` do so by themselves.", _migrate),
     Command("db status", "which schema a database has", "Tell a database's schema and what a migration would do; "
             "nothing is changed. Exit code 1 when it is not this version's.", _status, (JSON,)),
-    Command("doctor", "check open files, clock, disk, database, secret and port",
-            "Check what this machine and this database need to serve well: one line each, with what to do. "
+    Command("bus make", "make the topics on a Kafka cluster, mend what differs",
+            "Make the topics that are missing and set what `belfry doctor` finds differing. `belfry serve` makes the "
+            "missing ones by itself where it may.", _bus_make),
+    Command("bus status", "what a Kafka cluster has of the topics", "Tell whether the brokers are reached and each "
+            "topic is as it should be; nothing is changed. Exit code 1 when something is not.", _bus_status, (JSON,)),
+    Command("doctor", "check open files, clock, disk, database, bus, secret and port",
+            "Check what this machine, this database and this bus need to serve well: one line each, with what to do. "
             "Exit code 1 when a check fails.", _doctor, (JSON,)),
 )  # fmt: skip
 

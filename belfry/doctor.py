@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from belfry import secret, strength
+from belfry.bus import bus_of
 from belfry.database import Place, place_of, status_of, verdict
 from belfry.errors import FAILED, OK, Wrong
 from belfry.files import OWN_FILES, file_limit
@@ -22,6 +23,7 @@ from belfry.findings import Check
 from belfry.listen import holder, is_free
 from belfry.sources import SECRET_PLACE
 from belfry.terminal import GREEN, RED, YELLOW, has_colours, painted
+from bus.url import KafkaUrl
 from db.errors import StoreError
 from db.lock import holder as lock_holder
 from db.migrations import status_sqlite
@@ -74,6 +76,11 @@ def examine(settings: Settings, environ: Mapping[str, str]) -> Iterator[Check]:
 
         yield from doctor_mysql.examine(place.url)
     yield schema(place)
+    url = bus_of(settings)
+    if isinstance(url, KafkaUrl):
+        from belfry import doctor_kafka
+
+        yield from doctor_kafka.examine(url)
     yield from secrets(settings, environ)
     yield port(settings["host"], settings["port"], place)
 

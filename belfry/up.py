@@ -7,10 +7,11 @@ import takes most of the start.
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +19,7 @@ import trio
 
 from belfry import __version__, logs
 from belfry.announce import Facts
+from belfry.bus import bus_of, label
 from belfry.database import make_directory, opened, place_of
 from belfry.errors import FAILED, Failed, Wrong
 from belfry.files import OWN_FILES, raise_file_limit
@@ -25,6 +27,7 @@ from belfry.listen import CannotListen, is_public, listening, url
 from belfry.secret import Secret, given_secret, made_secret, needed_secret, open_to_others
 from belfry.settings import config_fields
 from belfry.terminal import has_colours
+from bus.url import MemoryUrl
 from chat.config import Config, Limits
 from db.errors import StoreUnavailable, StoreUnusable
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
     from belfry.database import Place, Remote
     from belfry.sources import Settings
+    from bus.url import BusUrl
 
     Serve = Callable[..., Awaitable[None]]
 
@@ -62,6 +66,7 @@ class Plan:
     listeners: list[socket.socket]
     unsafe: tuple[str, ...]
     human: bool
+    bus: BusUrl = field(default_factory=MemoryUrl)
 
 
 def run_up(settings: Settings, environ: Mapping[str, str]) -> int:
@@ -74,7 +79,7 @@ def run_up(settings: Settings, environ: Mapping[str, str]) -> int:
 
 def run_serve(settings: Settings, environ: Mapping[str, str]) -> int:
     """`belfry serve`: one server on a named database and bus. Returns the exit code; raises Wrong."""
-    for name, example in (("db", "sqlite:////var/lib/belfry/belfry.db"), ("bus", "memory:")):
+    for name, example in (("db", "sqlite:////var/lib/belfry/belfry.db"), ("bus", "memory: or kafka://h:9092")):
         if settings[name] is None:
             raise Wrong(f"`belfry serve` needs --{name} (flag) or BELFRY_{name.upper()} (variable), e.g. {example}")
     secret = needed_secret(environ)
@@ -132,6 +137,7 @@ def _run(settings: Settings, secret: Secret, listeners: list[socket.socket]) -> 
         config=config_of(settings, secret.key, listeners[0].getsockname()[1]),
         secret=secret,
         place=place_of(settings),
+        bus=bus_of(settings) or MemoryUrl(),
         listeners=listeners,
         unsafe=unsafe_of(settings, secret, listeners, raise_file_limit()),
         human=logs.is_human(settings["log_format"], sys.stderr),
@@ -158,10 +164,11 @@ def _first(group: BaseExceptionGroup[Any]) -> BaseException:
 
 async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) -> int:
     """Run one server until a signal has stopped it; returns the exit code."""
-    from bus.memory import Exchange
+    from bus.open import open_bus
     from chat.tokens import Tokens
 
-    bus = Exchange().bus(plan.config.server_id)
+    # Others know each start by a name of its own, so that the members of the one before can leave together.
+    bus = open_bus(plan.bus, f"{plan.config.server_id}/{secrets.token_hex(4)}")
     tokens = Tokens(plan.config.secret)
     # Signals are received before anything can be left half open, and until everything is closed.
     with trio.open_signal_receiver(*STOPS) as signals:
@@ -217,7 +224,7 @@ def _announce(plan: Plan, migrated: str, logger: structlog.stdlib.BoundLogger) -
         version=__version__,
         addresses=tuple(dict.fromkeys(map(url, plan.listeners))),
         database=plan.place.label,
-        bus="inside this process",
+        bus=label(plan.bus),
         migrated=migrated,
         unsafe=plan.unsafe,
         pid=os.getpid(),

@@ -1,4 +1,4 @@
-"""The Kafka bus where the memory one cannot fail: broker away, killed, paused; topics, records and readers gone wrong."""
+"""The Kafka bus where the memory one cannot fail: the broker away, topics and records and readers gone wrong."""
 
 from __future__ import annotations
 
