@@ -3,62 +3,24 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 import signal
-from collections import deque
 from typing import TYPE_CHECKING
 
 import trio
 
 from belfry.audit.address import read_address
 from belfry.audit.run import Load, Run
+from tests.faults.story import Story, new_seed
 
 if TYPE_CHECKING:
-    from belfry.audit.observation import Observation
-    from tests.faults.conftest import ServerProcess, StartServer
+    from tests.faults.conftest import StartServer
+    from tests.faults.process import ServerProcess
 
 CLIENTS = 200
 ROUNDS = 20  # of each kind
 KILLED_YOUNG = 0.1  # of the restarts: killed again before the server is ready, or just then
-TEST_TIMEOUT = 400.0  # seconds; 90 on two idle cores, most of it the forty starts
-KEPT = 100_000  # observations kept to tell the story of a fault: 30 MB
-TOLD = 40  # of them
-
-
-def new_seed() -> int:
-    """A new seed each time, told in the output; BELFRY_TEST_SEED repeats one."""
-    given = os.environ.get("BELFRY_TEST_SEED")
-    return int(given) if given else random.SystemRandom().getrandbits(32)
-
-
-class Story:
-    """What happened, for whoever has to find out why: the server's life and the last observations."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-        self._seen: deque[tuple[float, Observation]] = deque(maxlen=KEPT)
-
-    def note(self, what: str) -> None:
-        self.events.append(f"{trio.current_time():.3f} {what}")
-
-    def observe(self, observation: Observation) -> None:
-        self._seen.append((trio.current_time(), observation))
-
-    def about(self, run: Run, server: ServerProcess) -> str:
-        """All of it; the observations are those of the client that the first fault names."""
-        lines = [
-            f"BELFRY_TEST_SEED={run.load.seed}",
-            *self.events,
-            f"refusals: {dict(run.meter.errors)}",
-            server.told(),
-        ]
-        examples = [example for examples in run.checker.verdict().examples.values() for example in examples]
-        for example in examples[:3]:
-            words = set(example.replace("'s", "").split())
-            seen = [f"{at:.3f} {what}" for at, what in self._seen if getattr(what, "client", None) in words]
-            lines += [example, *seen[-TOLD:]]
-        return "\n".join(lines)
+TEST_TIMEOUT = 600.0  # seconds; 90 on two idle cores, most of it the forty starts; five times that on busy ones
 
 
 async def test_twenty_kills_and_twenty_stops_lose_nothing(start_server: StartServer) -> None:

@@ -15,7 +15,8 @@ from belfry.audit.run import Load, Run
 from chat import wire
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import ServerProcess, StartServer
+    from tests.faults.conftest import StartServer
+    from tests.faults.process import ServerProcess
 
 TEST_TIMEOUT = 90.0  # seconds
 
