@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 from hypercorn.config import Config as HypercornConfig
-from hypercorn.events import Updated
+from hypercorn.events import Closed, Updated
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -87,11 +87,17 @@ class _OneRequest(TCPServer):
 
     stream: _RequestStream  # type: ignore[assignment]  # see above
 
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()  # after a refused head it would wait for the next request, on a dead connection
+
     async def protocol_send(self, event: Event) -> None:
+        # First, and without a checkpoint: the app's task, which tells this, may be cancelled as it ends.
+        if isinstance(event, Closed):
+            self.stream.end()
         if not isinstance(event, Updated):
             await super().protocol_send(event)
             return
-        # First, and without a checkpoint: the app's task, which tells this, may be cancelled as it ends.
         self.stream.between_requests(event.idle)
         if not event.idle:
             await self.idle_task.stop()
@@ -125,6 +131,11 @@ class _RequestStream(trio.abc.HalfCloseableStream):
             self._reading.cancel()
         elif self._over.is_set():
             self._over = trio.Event()
+
+    def end(self) -> None:
+        """The answer is complete and the connection closes: who reads shall not wait for the peer to do so."""
+        self._over.set()
+        self._reading.cancel()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         if self._begun:
