@@ -6,6 +6,7 @@ server should have kept: a hole, a repeat or a silence is for the checker.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,7 @@ class Client:
         self,
         name: str,
         account: Account,
-        address: Address,
+        addresses: Sequence[Address],
         rooms: Sequence[str],
         *,
         observe: Callable[[Observation], None],
@@ -80,7 +81,7 @@ class Client:
         self.waiting: dict[str, _Waiting] = {}  # by nonce, in the order of sending
         self.link: Link | None = None  # the newest that has all rooms
         self.stopped: str | None = None  # why it will not come back
-        self._address = address
+        self._addresses = deque(addresses)  # the first is where it is, the rest other servers of the fleet
         self._backoff = backoff
         self._meter = meter
         self._window = WINDOW
@@ -134,7 +135,7 @@ class Client:
     # --- coming back -------------------------------------------------------------------------------------------
 
     async def _stay(self, nursery: trio.Nursery) -> None:
-        plan: _Plan | None = _Plan(self._address, self.account.token, 0.0)
+        plan: _Plan | None = _Plan(self._addresses[0], self.account.token, 0.0)
         while plan is not None:
             await trio.sleep(plan.delay)
             self._links += 1
@@ -170,7 +171,7 @@ class Client:
             self._stop(ending)
             return None
         delay = max(ending.retry_after, self._backoff.after_end(ending.lasted, self._window))
-        return _Plan(self._hint or self._address, self.account.token, delay)
+        return _Plan(self._hint or self._addresses[0], self.account.token, delay)
 
     def _after_failure(self, link: Link, plan: _Plan) -> _Plan | None:
         ending = link.ending
@@ -181,10 +182,12 @@ class Client:
         if never and plan.token == self.account.token:
             self._stop(ending)
             return None
+        if self._addresses[0] == plan.address:
+            self._addresses.rotate(-1)
         if never or ending.welcomed:
             # The ticket was refused, or has done its work: positions are the client's own anyway.
-            return _Plan(self._address, self.account.token, delay)
-        return _Plan(plan.address, plan.token, delay)
+            return _Plan(self._addresses[0], self.account.token, delay)
+        return _Plan(plan.address if len(self._addresses) == 1 else self._addresses[0], plan.token, delay)
 
     def _stop(self, ending: Ending) -> None:
         if not self._leaving:

@@ -54,6 +54,7 @@ class Run:
 
     load: Load
     address: Address
+    others: tuple[Address, ...] = ()  # more servers of the same fleet: clients are spread over all of them
     account: Callable[[str], Awaitable[Account]] | None = None  # by a client's name; None asks for guests
     also: Callable[[Observation], None] | None = None  # hears every observation too
     store: Callable[[str], Iterable[Stored]] | None = None  # a room's history from the database itself; else by HTTP
@@ -114,14 +115,17 @@ class Run:
         names = self.load.room_names
         for name in names:
             await api.make_room(name, accounts[0])
+        ring = (self.address, *self.others)
         for number in range(self.load.clients):
+            # The first part of them at the first server: by turns, a room's members would all be at one.
+            home = number * len(ring) // self.load.clients
             # Two rooms each where there are two: a resume is of all rooms at once.
             mine = dict.fromkeys([names[number % len(names)], names[(number // len(names) + number) % len(names)]])
             self.clients.append(
                 Client(
                     f"c{number}",
                     accounts[number],
-                    self.address,
+                    ring[home:] + ring[:home],
                     list(mine),
                     observe=self.observe,
                     backoff=Backoff(random.Random(rng.random()), cap=self.load.backoff_cap),

@@ -43,7 +43,7 @@ class House:
         client = Client(
             name,
             Account(f"u-{name}", f"u-{name}"),
-            self.server.address,
+            [self.server.address],
             [ROOM],
             observe=self.observe,
             backoff=Backoff(random.Random(1), base=0.01, cap=0.02),
