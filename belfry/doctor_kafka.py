@@ -61,7 +61,8 @@ def of_topic(topic: Topic, seen: Survey, url: KafkaUrl) -> Check:
     if found.in_sync < found.replicas:
         says = f"{found.in_sync} of {found.replicas} copies are in sync"
         return Check(name, "warn", says, "look at the brokers: one is away or behind")
-    says = f"{found.partitions} partitions, {found.replicas} {'copy' if found.replicas == 1 else 'copies'}"
+    partitions = "1 partition" if found.partitions == 1 else f"{found.partitions} partitions"
+    says = f"{partitions}, {found.replicas} {'copy' if found.replicas == 1 else 'copies'}"
     if found.replicas == 1 < seen.brokers:
         do = "give it two with kafka-reassign-partitions.sh; default.replication.factor is for new ones"
         return Check(name, "warn", f"{says}: events stop while its broker is away", do)

@@ -70,7 +70,7 @@ async def until_proved(bus: Bus) -> None:
 async def running(bus: Bus, *, proved: bool = True) -> AsyncIterator[Heard]:
     """A server on the bus while the block runs; within it, events come through."""
     heard = Heard()
-    with trio.fail_after(4 * WAIT):
+    with trio.fail_after(6 * WAIT):
         async with trio.open_nursery() as nursery:
             await nursery.start(lambda task_status: bus.run(heard.deliver, heard.miss, task_status=task_status))
             if proved:
