@@ -75,11 +75,15 @@ class Websocket:
     async def receive(self) -> list[bytes]:
         """The next messages, at least one, as many as have arrived. Raises Ended. A checkpoint."""
         data = b""
+        pongs: list[bytes] = []
         while True:
             try:
-                messages = self._reader.feed(data, self._pong)
+                messages = self._reader.feed(data, pongs.append)
             except FrameError as error:
                 raise Ended(error.closing.code, error.closing) from None
+            if pongs:  # all in one write: a flood of pings is no flood of system calls
+                self.outbox.post(b"".join(map(pong_frame, pongs)))
+                pongs.clear()
             if messages:
                 await trio.lowlevel.checkpoint()
                 return messages
@@ -103,9 +107,6 @@ class Websocket:
                 continue
             except (OSError, trio.ClosedResourceError):
                 return b""
-
-    def _pong(self, payload: bytes) -> None:
-        self.outbox.post(pong_frame(payload))
 
     async def _through_library(self) -> bytes | None:
         """Let trio-websocket read what begins at `rest`: one data message, or one control frame (then None)."""
