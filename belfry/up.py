@@ -24,6 +24,7 @@ from belfry.database import make_directory, opened, place_of
 from belfry.errors import FAILED, Failed, Wrong
 from belfry.files import OWN_FILES, raise_file_limit
 from belfry.listen import CannotListen, is_public, listening, url
+from belfry.notify import VARIABLE, Notifier
 from belfry.secret import Secret, given_secret, made_secret, needed_secret, open_to_others
 from belfry.settings import config_fields
 from belfry.terminal import has_colours
@@ -67,6 +68,7 @@ class Plan:
     unsafe: tuple[str, ...]
     human: bool
     bus: BusUrl = field(default_factory=MemoryUrl)
+    manager: str = ""  # the socket of whoever wants to know when it serves; "" is nobody
 
 
 def run_up(settings: Settings, environ: Mapping[str, str]) -> int:
@@ -74,7 +76,7 @@ def run_up(settings: Settings, environ: Mapping[str, str]) -> int:
     with _listening(settings) as listeners:
         make_directory(settings)
         secret = given_secret(environ) or made_secret(settings["data"])
-        return _run(settings, secret, listeners)
+        return _run(settings, secret, listeners, environ)
 
 
 def run_serve(settings: Settings, environ: Mapping[str, str]) -> int:
@@ -84,7 +86,7 @@ def run_serve(settings: Settings, environ: Mapping[str, str]) -> int:
             raise Wrong(f"`belfry serve` needs --{name} (flag) or BELFRY_{name.upper()} (variable), e.g. {example}")
     secret = needed_secret(environ)
     with _listening(settings) as listeners:
-        return _run(settings, secret, listeners)
+        return _run(settings, secret, listeners, environ)
 
 
 def config_of(settings: Settings, secret: bytes, port: int) -> Config:
@@ -131,7 +133,7 @@ def _listening(settings: Settings) -> Iterator[list[socket.socket]]:
         raise Wrong(settings.lead(cannot.setting) + str(cannot)) from None
 
 
-def _run(settings: Settings, secret: Secret, listeners: list[socket.socket]) -> int:
+def _run(settings: Settings, secret: Secret, listeners: list[socket.socket], environ: Mapping[str, str]) -> int:
     logger = logs.set_up(settings["log_level"], settings["log_format"], secrets=(secret.key,))
     plan = Plan(
         config=config_of(settings, secret.key, listeners[0].getsockname()[1]),
@@ -141,6 +143,7 @@ def _run(settings: Settings, secret: Secret, listeners: list[socket.socket]) -> 
         listeners=listeners,
         unsafe=unsafe_of(settings, secret, listeners, raise_file_limit()),
         human=logs.is_human(settings["log_format"], sys.stderr),
+        manager=environ.get(VARIABLE, ""),
     )
     from chat.server import serve  # most of the start's time: Quart and Hypercorn
 
@@ -170,15 +173,18 @@ async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) 
     # Others know each start by a name of its own, so that the members of the one before can leave together.
     bus = open_bus(plan.bus, f"{plan.config.server_id}/{secrets.token_hex(4)}")
     tokens = Tokens(plan.config.secret)
+    notifier = Notifier(plan.manager, logger)
+    notifier.status("opening the database")
     # Signals are received before anything can be left half open, and until everything is closed.
     with trio.open_signal_receiver(*STOPS) as signals:
         async with trio.open_nursery() as watch:
-            stop = Stop(watch, logger, plan.config.drain_deadline)
+            stop = Stop(watch, logger, notifier, plan.config.drain_deadline)
             watch.start_soon(stop.obey, signals)
             async with opened(plan.place) as (store, migrated), trio.open_nursery() as nursery:
                 run = partial(serve, plan.config, store, bus, tokens, listeners=plan.listeners)
                 stop.server = await nursery.start(run)
                 _announce(plan, migrated, logger)
+                notifier.ready(f"serving on {url(plan.listeners[0])}")
             watch.cancel_scope.cancel()
     return stop.code
 
@@ -186,11 +192,14 @@ async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) 
 class Stop:
     """What a signal does: before the server is up it ends the start; then the first drains, the second ends all."""
 
-    def __init__(self, nursery: trio.Nursery, logger: structlog.stdlib.BoundLogger, deadline: float) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, logger: structlog.stdlib.BoundLogger, notifier: Notifier, deadline: float
+    ) -> None:
         self.server: Server | None = None
         self.code = 0
         self._nursery = nursery
         self._logger = logger
+        self._notifier = notifier
         self._deadline = deadline
 
     async def obey(self, signals: AsyncIterator[int]) -> None:
@@ -208,6 +217,7 @@ class Stop:
                 return
             draining = True
             self._logger.info(f"{name}: stopping, in {self._deadline:g} s at most; a second one stops at once")
+            self._notifier.stopping(f"moving its clients, in {self._deadline:g} s at most")
             self.server.drain()
             self._nursery.start_soon(self._abort)
 
