@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
     seed = random.SystemRandom().getrandbits(32) if args.seed is None else args.seed
     load = Load(args.clients, args.rooms, args.rate, args.seconds or math.inf, seed, args.settle)
-    running = Run(load, args.url, _signer())
+    running = Run(load, args.url, account=_signer())
     _need_files(load.clients)
     print(f"audit of {args.url.http}: {load.clients:,} clients, {load.rooms:,} rooms, seed {seed}", file=sys.stderr)
     verdict = trio.run(_run, running)

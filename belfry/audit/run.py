@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING
 
 import trio
@@ -54,6 +54,7 @@ class Run:
 
     load: Load
     address: Address
+    _: KW_ONLY
     others: tuple[Address, ...] = ()  # more servers of the same fleet: clients are spread over all of them
     account: Callable[[str], Awaitable[Account]] | None = None  # by a client's name; None asks for guests
     also: Callable[[Observation], None] | None = None  # hears every observation too
