@@ -11,11 +11,10 @@
  * Each message of a joined room arrives by one `message` event: in order, none twice, none left out, over reconnects
  * and server moves. Where that cannot be kept a `gap` event says so first. What is sent is kept until the server has
  * committed it. docs/reference/belfry-js.md has every option and event.
- *
- * In Node, which has no WebSocket that is fit for it before version 22, pass one: `new Belfry({ ..., WebSocket })`.
  */
 
 import { socketAddress } from "./belfry/address.js";
+import { systemClock } from "./belfry/clock.js";
 import { Connection } from "./belfry/connection.js";
 import { Emitter } from "./belfry/emitter.js";
 import { CAPACITY, Outbox, defaultStorage, newNonce } from "./belfry/outbox.js";
@@ -24,12 +23,6 @@ import { Room } from "./belfry/room.js";
 
 const TYPING_MS = 3_000; // at most one `typing` a room in this time; the server's word is good for 5 s
 const HISTORY = 50; // messages that a first join brings
-
-const systemClock = {
-  now: () => Date.now(),
-  setTimeout: (action, delay) => setTimeout(action, delay),
-  clearTimeout: (timer) => clearTimeout(timer),
-};
 
 export class Belfry extends Emitter {
   #clock;
@@ -53,9 +46,7 @@ export class Belfry extends Emitter {
    * @param {Storage | null} [options.storage] keeps unsent messages over a reload; localStorage by default, if there is one
    * @param {string} [options.user] this user's id, if it is known before the server tells it
    * @param {string} [options.client] a name for the server's log
-   * @param {object} [options.clock] now, setTimeout and clearTimeout, for tests
-   * @param {() => number} [options.random] for tests
-   * @param {object} [options.environment] what has `online`, `offline` and `navigator`; the global object by default
+   * @param {object} [options.clock] for tests, as are `random` and `environment`, which stands for the window
    */
   constructor(options) {
     super();

@@ -476,3 +476,23 @@ def test_where_reading_stopped_is_found_however_far_back(
     ada.page.keyboard.press("Escape")
     expect(ada.log.get_by_text("news 169", exact=True)).to_be_in_viewport()
     expect(back).to_have_count(0)
+
+
+def test_a_room_that_was_restored_begins_anew_and_says_so(make_server: MakeServer, make_person: MakePerson) -> None:
+    server = make_server()
+    server.start()
+    ada = make_person(server)
+    ada.join("Ada")
+    ada.say("before the disk was lost")
+    ada.settled()
+    server.kill()
+    for file in server.data.glob("belfry.db*"):
+        file.unlink()
+    server.start()
+    ada.live()
+    expect(ada.log.get_by_text("before the disk was lost")).to_have_count(0)
+    ada.say("after it")
+    ada.settled()
+    expect(ada.log.get_by_text("This room was restored on its server")).to_be_visible()
+    expect(ada.log.locator(".text")).to_have_text(["after it"])
+    forgive(ada, "WebSocket connection", REFUSED_BY_HTTP)

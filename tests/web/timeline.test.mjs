@@ -57,6 +57,16 @@ test("a new epoch starts anew, with nothing read", () => {
   assert.deepEqual([timeline.messages.length, timeline.read, timeline.unread, timeline.gapBefore], [1, 0, 1, 1]);
 });
 
+test("a room that began anew under our eyes says where", () => {
+  const timeline = filled([1, 2, 3]);
+  timeline.begin({ epoch: "e1", head: 9, read: 3, fresh: true, gap: true });
+  assert.deepEqual(kinds(timeline), ["older", "end"]);
+  timeline.append(message(9), false);
+  assert.deepEqual(kinds(timeline), ["older", "gap", "day", 9, "end"]);
+  timeline.prepend([message(8)]);
+  assert.deepEqual(kinds(timeline), ["older", "day", 8, "gap", 9, "end"]);
+});
+
 test("very long rooms are cut at their oldest end, and can be read back", () => {
   const timeline = filled(Array.from({ length: 20_000 }, (_, i) => i + 1));
   assert.equal(timeline.trim(), false);

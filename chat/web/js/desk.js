@@ -157,7 +157,6 @@ export class Desk extends Emitter {
   async older(open) {
     const { timeline } = open;
     if (open.history === "loading" || open.stage !== "in" || timeline.complete) return;
-    if (timeline.gapBefore !== null && timeline.gapBefore === timeline.first && timeline.first <= 1) return;
     this.#turn(open, "loading");
     const { epoch, first } = timeline;
     try {

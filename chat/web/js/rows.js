@@ -19,7 +19,7 @@ export function buildRows(timeline, { unsent, me, title, history }) {
   const rows = [];
   const spoken = timeline.messages.length > 0;
   if (timeline.complete) rows.push({ kind: "begin", key: "begin", version: `${spoken} ${title}`, spoken, title });
-  else if (timeline.gapBefore !== timeline.first) rows.push({ kind: "older", key: "older", version: history });
+  else rows.push({ kind: "older", key: "older", version: history });
   let before = null; // the message above, if the next may stand in its group
   let day = 0;
   for (const message of timeline.messages) {

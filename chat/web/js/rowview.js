@@ -45,7 +45,7 @@ export class RowView {
       case "new":
         return h("div", { class: "row divider new", role: "separator" }, h("span", {}, "New messages"));
       case "gap":
-        return h("div", { class: "row note" }, "Earlier messages of this room are no longer available.");
+        return h("div", { class: "row note" }, "This room was restored on its server. It may differ from what you saw before.");
       case "begin":
         return this.#begin(row);
       case "end":

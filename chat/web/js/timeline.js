@@ -20,7 +20,7 @@ export class Timeline {
   read = 0; // everything up to this number is read
   /** @type {number | null} where the "New messages" line stands: below this number; null for nowhere */
   line = null;
-  /** @type {number | null} the number before which history is lost for good, with a notice in its place */
+  /** @type {number | null} the first message after the room began anew under our eyes; 0 while there is none yet */
   gapBefore = null;
   /** Own messages that are committed but not heard back yet: seq -> {nonce, text, ms}. */
   acknowledged = new Map();
