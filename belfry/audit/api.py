@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
@@ -50,7 +51,10 @@ class Api:
         # No connection is kept: an idle one would be one more that a stopping server has to wait for.
         limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=0)
         # Not through a proxy: the websockets do not go through one either.
-        self._http = httpx.AsyncClient(base_url=self._base, timeout=TIMEOUT, trust_env=False, limits=limits)
+        # Certificates are checked as for the websockets: by the system, or by the file that SSL_CERT_FILE names.
+        self._http = httpx.AsyncClient(
+            base_url=self._base, timeout=TIMEOUT, trust_env=False, limits=limits, verify=ssl.create_default_context()
+        )
 
     async def __aenter__(self) -> Api:
         return self
@@ -123,7 +127,7 @@ class Api:
             try:
                 answer = await self._http.request(method, path, headers=headers, **more)
             except httpx.TransportError as error:
-                said = f"{self._base}: {error or type(error).__name__}"
+                said = f"{self._base}: {_why(error)}"
                 continue
             if answer.is_success or answer.status_code in fine:
                 return answer
@@ -132,3 +136,11 @@ class Api:
                 break
             await trio.sleep(min(5.0, float(answer.headers.get("Retry-After", 0))))
         raise Unreachable(said)
+
+
+def _why(error: BaseException) -> str:
+    """What went wrong in words: httpx has none of its own where a certificate is refused, the cause has."""
+    why, name = str(error), type(error).__name__
+    while not why and (cause := error.__cause__ or error.__context__) is not None:
+        error, why = cause, str(cause)
+    return why or name
