@@ -81,7 +81,7 @@ class FrameReader:
         """The payloads of the whole plain text frames in `rest` + `data`; pings are answered through `pong`.
 
         Raises FrameError for a plain frame over the bound or text that is not UTF-8; what came before it is lost,
-        which is allowed: none of it was acknowledged.
+        which is allowed: none of it was acknowledged. `rest` begins with a frame then, too.
         """
         buffer = self.rest + data if self.rest else data
         messages: list[bytes] = []
@@ -104,8 +104,10 @@ class FrameReader:
                     self.odd = True
                     break
                 if self._frame_bytes and size > self._frame_bytes:
+                    self.rest = buffer[at:]
                     raise FrameError(TOO_LARGE)
             elif first == FIN_TEXT and self._frame_bytes and size > self._frame_bytes:
+                self.rest = buffer[at:]
                 raise FrameError(TOO_LARGE)
             if end < start + size:
                 break
@@ -113,19 +115,16 @@ class FrameReader:
             at = start + size
             if first == FIN_TEXT:
                 if not payload.isascii():
-                    _check_utf8(payload)
+                    try:
+                        payload.decode()
+                    except UnicodeDecodeError:
+                        self.rest = buffer[at:]
+                        raise FrameError(NOT_UTF8) from None
                 messages.append(payload)
             elif first == FIN_PING:
                 pong(payload)
         self.rest = buffer[at:]
         return messages
-
-
-def _check_utf8(payload: bytes) -> None:
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        raise FrameError(NOT_UTF8) from None
 
 
 class MessageEnd:

@@ -57,13 +57,14 @@ class Ended(Exception):
 class Websocket:
     """Messages in, frames out, over one accepted socket."""
 
-    __slots__ = ("_frame_bytes", "_reader", "library_runs", "outbox", "sock")
+    __slots__ = ("_frame_bytes", "_reader", "_walk", "library_runs", "outbox", "sock")
 
     def __init__(self, sock: socket.socket, outbox: Outbox, frame_bytes: int, rest: bytes = b"") -> None:
         self.sock = sock
         self.outbox = outbox
         self._frame_bytes = frame_bytes
         self._reader = FrameReader(frame_bytes, rest)
+        self._walk: MessageEnd | None = None  # how far into its message the library's last stretch came
         self.library_runs = 0
 
     def accept(self, key: bytes, subprotocol: bool) -> None:
@@ -114,28 +115,29 @@ class Websocket:
         stream = _Stretch(self, REPLAYED_UPGRADE)
         message: str | bytes | None = None
         closed = False
-        with trio.move_on_after(LIBRARY_TIMEOUT) as scope:
-            async with trio.open_nursery() as nursery:
-                request = await wrap_server_stream(
-                    nursery, stream, message_queue_size=LIBRARY_QUEUE, max_message_size=self._frame_bytes or 2**62
-                )
-                connection = await request.accept()
-                stream.when_handled(nursery.cancel_scope)
-                try:
-                    message = await connection.get_message()
-                except ConnectionClosed:
-                    closed = True
-                nursery.cancel_scope.cancel()
+        try:
+            with trio.move_on_after(LIBRARY_TIMEOUT) as scope:
+                async with trio.open_nursery() as nursery:
+                    request = await wrap_server_stream(
+                        nursery, stream, message_queue_size=LIBRARY_QUEUE, max_message_size=self._frame_bytes or 2**62
+                    )
+                    connection = await request.accept()
+                    stream.when_handled(nursery.cancel_scope)
+                    try:
+                        message = await connection.get_message()
+                    except ConnectionClosed:
+                        closed = True
+                    nursery.cancel_scope.cancel()
+        finally:  # also when cancelled: whoever closes us walks on from here to the peer's close frame
+            self._reader.rest, self._reader.odd, self._walk = stream.left, False, stream.end
         if scope.cancelled_caught:
             raise Ended(PROTOCOL.code, PROTOCOL)
-        self._reader.rest = stream.left
-        self._reader.odd = False
         if closed or stream.closed:
             reason = connection.closed
             if stream.code is None and reason is not None and reason.code in FAILURES:
                 # The library ends a websocket whose peer breaks the protocol without telling it why.
                 raise Ended(reason.code, FAILURES[reason.code])
-            raise Ended(stream.code or 1006, failed=not stream.closing and stream.code is not None)
+            raise Ended(stream.code or 1006, failed=not stream.end.closing and stream.code is not None)
         if isinstance(message, bytes):
             self.binary(message)
             return None
@@ -172,17 +174,14 @@ class Websocket:
 
     async def _peer_close(self) -> None:
         """Read on until the peer's close frame, or the end of its stream."""
-        data, end = self._reader.rest, MessageEnd()
-        while True:
-            while data:
-                data = data[end.feed(data) :]
-                if end.closing:
-                    return
-                if end.ended:
-                    end = MessageEnd()
-            data = await self.receive_bytes()
+        data, end = self._reader.rest, self._walk or MessageEnd()
+        while not end.closing:
+            if end.ended:
+                end = MessageEnd()
+            data = data or await self.receive_bytes()
             if not data:
                 return
+            data = data[end.feed(data) :]
 
     def close(self) -> None:
         """Close the file descriptor now; whoever waits on it learns it."""
@@ -198,17 +197,12 @@ class _Stretch(trio.abc.Stream):
         self._websocket = websocket
         self._head = head
         self._answered = trio.Event()  # what follows the head must not reach the library before its own answer
-        self._end = MessageEnd()
+        self.end = MessageEnd()
         self._scope: trio.CancelScope | None = None
         self._first: int | None = None  # the message's first byte
         self.left = websocket._reader.rest
         self.code: int | None = None  # of the close frame that the library sent
         self.closed = False
-
-    @property
-    def closing(self) -> bool:
-        """Whether the peer's close frame has come."""
-        return self._end.closing
 
     def when_handled(self, scope: trio.CancelScope) -> None:
         """Cancel this scope once a control frame has been handled; a data message wakes its reader by itself."""
@@ -222,14 +216,14 @@ class _Stretch(trio.abc.Stream):
         if self.closed:
             return b""
         await self._answered.wait()
-        if self._end.ended:
+        if self.end.ended:
             if self._scope is not None and self._first is not None and self._first & 0x08:
                 self._scope.cancel()
             await trio.sleep_forever()
         data = self.left or await self._websocket.receive_bytes()
         if data:
             self._first = data[0] if self._first is None else self._first
-            taken = self._end.feed(data)
+            taken = self.end.feed(data)
             data, self.left = data[:taken], data[taken:]
         return data
 

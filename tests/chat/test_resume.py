@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import datetime as dt
+import socket
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import trio
-from chat_world import ROOM, Client, House, house, serving, sqlite
+from chat_world import PATIENCE, ROOM, Client, House, house, serving, sqlite, token
+from shims import Gate, ShimStore
 
 from chat.config import Limits
 from chat.room import WINDOW_MESSAGES
 from chat.session import CATCH_UP_BYTES
+from db.records import Draft
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from db.store import Store
 
 DEEP = 3_000  # messages: six pages of the store
 FREELY = Limits(send_rate=0, handshakes_per_second=0)
@@ -129,11 +135,38 @@ async def test_many_rooms_do_not_make_a_good_reader_look_slow(tmp_path: Path) ->
     async with house(tmp_path, first_rooms=(), limits=FREELY) as belfry:
         for room in rooms:
             await belfry.room(room, 100, lambda _: "x" * 1_000)  # 6 MB in all rooms
-        back = await (await belfry.connect()).upgrade()
-        await back.hello("back", resume={room: [await epoch_of(belfry, room), 0] for room in rooms})
+        await belfry.client("ada", *rooms)  # so that all are in memory, and resuming waits for nothing
+        back = await (await belfry.connect(receive_buffer=4_096)).upgrade()
+        resume = {room: [await epoch_of(belfry, room), 0] for room in rooms}
+        await back.say({"t": "hello", "token": token("back"), "resume": resume})
+        await trio.sleep(0.3)  # it reads nothing for a while, as a phone does
+        back.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1_048_576)
         for room in rooms:
             assert await back.messages(100, room) == list(range(1, 101))
         assert belfry.metric("slow_readers") == 0
+
+
+async def test_what_the_store_has_ahead_of_the_room_comes_once(tmp_path: Path) -> None:
+    text = "\U0001f514" * 4_000  # 16 KB: the window holds 32 of them, a page of the store 500
+    async with sqlite(tmp_path) as store:
+        shim = ShimStore(store)
+        async with serving(cast("Store", shim), first_rooms=(), limits=FREELY) as belfry:
+            await belfry.room(ROOM, 60, lambda _: text)
+            ada = await belfry.client("ada", ROOM)
+            gate = shim.before["messages_after"] = Gate()
+            back = await belfry.client("back")
+            await back.say({"t": "join", "room": ROOM, "after": [await epoch_of(belfry), 0]})
+            with trio.fail_after(PATIENCE):
+                await gate.reached.wait()
+            record = await store.room(ROOM)
+            assert record is not None
+            elsewhere = [Draft(record.id, "eve", "Eve", f"e{number}", "from elsewhere") for number in range(5)]
+            await store.append(elsewhere, dt.datetime.now(dt.UTC))
+            gate.open()
+            seen = await back.messages(60)
+            assert await ada.tell("next", "n") == 66
+            seen += await back.messages(6)
+            assert seen == list(range(1, 67))
 
 
 async def test_who_joins_again_from_far_back_sees_one_order(tmp_path: Path) -> None:
