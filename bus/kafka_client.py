@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.net.inet import KafkaNetSocket
 
 if TYPE_CHECKING:
+    import socket
+
     from bus.url import KafkaUrl
 
 log = logging.getLogger("belfry.bus.kafka")
@@ -24,6 +27,20 @@ CONNECT = 1.0  # seconds for a connection: a broker that is paused takes it and 
 BACKOFF = 0.5  # seconds at most between two tries to connect: how soon a broker that is back is noticed
 FLUSH = 0.4  # seconds for the last records on the way out
 JOIN = 0.5  # seconds for the library's own thread to end
+
+
+class _Direct(KafkaNetSocket):  # type: ignore[misc]  # the library has no types
+    """The library leaves a socket that did not connect to the garbage collector, two a second; this one closes it."""
+
+    SCHEMES = ("direct",)
+
+    async def sock_connect(self, net: Any, sock: socket.socket, *where: Any, **how: Any) -> Any:
+        try:
+            return await super().sock_connect(net, sock, *where, **how)
+        except BaseException:
+            sock.close()
+            raise
+
 
 Client = TypeVar("Client", KafkaAdminClient, KafkaConsumer, KafkaProducer)
 
@@ -47,6 +64,7 @@ def made(kind: type[Client], url: KafkaUrl, **settings: Any) -> Client:
             client_id="belfry",
             request_timeout_ms=int(REQUEST * 1_000),
             reconnect_backoff_max_ms=int(BACKOFF * 1_000),
+            proxy_url="direct://",  # what makes the library take _Direct
             kafka_client=remembered,  # a constructor that fails leaves its thread and sockets to us
             **_security(url),
             **settings,
@@ -102,7 +120,7 @@ class _Overheard(logging.Handler):
     """What the library says: our own lines tell when the broker goes and comes, so only its accidents are told."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info:
+        if record.exc_info and not isinstance(record.exc_info[1], OSError | KafkaError):
             log.error("kafka-python: %s", record.getMessage(), exc_info=record.exc_info)
         else:
             log.debug("kafka-python: %s", record.getMessage())

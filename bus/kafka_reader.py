@@ -67,7 +67,8 @@ class Reader:
         self._names = {url.prefix + topic.name: topic for topic in TOPICS}
         self._next: dict[TopicPartition, int] = {}  # offsets to read next, which outlive the consumer
         self._consumer: KafkaConsumer | None = None
-        self._grew = 0.0  # when growth was last looked for
+        self._looked = 0.0  # when we last looked around
+        self._idle = False  # whether the last poll brought nothing: a loop that stood still has all of it before it
         self._warned = -WARN
 
     def run(self) -> None:
@@ -76,7 +77,11 @@ class Reader:
             while True:
                 trio.from_thread.check_cancelled()
                 try:
-                    began = self._begin() if self._consumer is None else False
+                    began = self._consumer is None
+                    if began:
+                        self._begin()
+                    elif time.monotonic() - self._looked > GROWTH:
+                        self._look_around()
                     records, skipped = self._poll()
                 except (KafkaError, OSError) as error:
                     self._link.why = why(error)
@@ -106,7 +111,7 @@ class Reader:
 
     # --- from here on: only the library, nothing of ours that could raise ---------------------------------------
 
-    def _begin(self) -> bool:
+    def _begin(self) -> None:
         """Make a consumer and the topics, and place it: where we were, else at the end, of kept topics at the begin."""
         topics = make_topics(self._url)
         trio.from_thread.check_cancelled()
@@ -136,8 +141,7 @@ class Reader:
         ends = consumer.end_offsets(list(partitions), timeout_ms=int(REQUEST * 1_000))
         for part, topic in partitions.items():
             consumer.seek(part, start(topic, self._next.get(part), first[part], ends[part]))
-        self._grew = time.monotonic()
-        return True
+        self._looked = time.monotonic()
 
     def _poll(self) -> tuple[list[Any], bool]:
         """Records that arrived, and whether others were skipped."""
@@ -155,14 +159,15 @@ class Reader:
                 self._counts.skipped += behind
                 skipped = True
                 log.warning("%d records behind in %s: skipped, the database has what they said", behind, part.topic)
-        if time.monotonic() - self._grew > GROWTH:
-            self._look_around(consumer)
+        self._idle = not batches
         return [record for records in batches.values() for record in records], skipped
 
-    def _look_around(self, consumer: KafkaConsumer) -> None:
+    def _look_around(self) -> None:
         """Begin anew when topics have more partitions, or when a broker answers but our pings do not come back."""
-        self._grew = time.monotonic()
-        if self._link.quiet() > LOST:
+        consumer = self._consumer
+        assert consumer is not None
+        self._looked = time.monotonic()
+        if self._idle and self._link.quiet() > LOST:
             make_topics(self._url)  # raises when the broker is away: then the library finds it again by itself
             if self._link.quiet() > LOST:
                 self._writer.stale = True

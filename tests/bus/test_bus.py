@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
+import pytest
+
 from bus.events import Asked, Beat, Committed, Event, Members, Read, Revoked, RoomDeleted, Typing
 from bus.topics import ROUTES
 from tests.bus.conftest import running
 
 if TYPE_CHECKING:
     from tests.bus.conftest import Fleet, Heard
+
+# A client of kafka-python that is closed while it connects leaves that socket to the garbage collector, which warns.
+pytestmark = pytest.mark.filterwarnings("ignore:.*<socket.socket.*raddr=:pytest.PytestUnraisableExceptionWarning")
 
 EVERY_KIND: list[Event] = [
     Committed("lobby", 1, "k3f9", 7, [b'{"seq":7}', '{"text":"\u00fc\U0001f600"}'.encode()], 1.5),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
@@ -33,11 +32,8 @@ if TYPE_CHECKING:
     from bus.events import Event
 
 
-# kafka-python leaves the socket of a connection that failed to the garbage collector, which warns of it.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:unclosed <socket:ResourceWarning", "ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning"
-)
-
+# A client of kafka-python that is closed while it connects leaves that socket to the garbage collector, which warns.
+pytestmark = pytest.mark.filterwarnings("ignore:.*<socket.socket.*raddr=:pytest.PytestUnraisableExceptionWarning")
 
 START = 100.0  # seconds a broker may take to start again; 3 are common, and its own bound is 90
 
@@ -58,18 +54,33 @@ def mortal(own_broker: Kafka) -> Kafka:
 
 
 @pytest.fixture(autouse=True)
-def _leaves_no_garbage() -> Iterator[None]:
-    yield
-    gc.collect()  # here, where the warnings about the library's sockets are expected
-
-
-@pytest.fixture(autouse=True)
 def _hears_info(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="belfry.bus.kafka")
 
 
 def told(caplog: pytest.LogCaptureFixture, words: str = "") -> list[str]:
-    return [record.getMessage() for record in caplog.records if words in record.getMessage()]
+    # By name: pytest listens to loggers that do not propagate too.
+    ours = (record.getMessage() for record in caplog.records if record.name == "belfry.bus.kafka")
+    return [line for line in ours if words in line]
+
+
+class Root(logging.Handler):
+    """What a server's log would get."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.names.add(record.name)
+
+
+@pytest.fixture
+def root() -> Iterator[Root]:
+    handler = Root()
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -108,7 +119,9 @@ def send_raw(url: KafkaUrl, topic: str, values: Sequence[bytes], headers: list[t
 # --- the broker away ---------------------------------------------------------------------------------------------
 
 
-async def test_it_runs_and_stops_without_a_broker_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_it_runs_and_stops_without_a_broker_and_says_so_once(
+    caplog: pytest.LogCaptureFixture, root: Root
+) -> None:
     bus = KafkaBus(KafkaUrl((f"127.0.0.1:{free_port()}",)), "s1")
     before = threading.active_count()
     async with running(bus, proved=False) as heard:
@@ -116,6 +129,7 @@ async def test_it_runs_and_stops_without_a_broker_and_says_so_once(caplog: pytes
         await until(lambda: told(caplog, "is away") != [])
         await trio.sleep(2 * (kafka_reader.RETRY + 1.0))  # tries go on, and are not told
         assert bus.quiet() > PING
+    assert root.names == {"belfry.bus.kafka"}
     assert len(told(caplog)) == 1
     assert "no broker answers" in told(caplog)[0]
     assert heard.events == []
@@ -152,15 +166,18 @@ async def test_it_stops_while_the_broker_is_paused(mortal: Kafka) -> None:
 
 
 @pytest.mark.parametrize("how", ["kill", "pause"])
-async def test_it_comes_back_with_the_broker(mortal: Kafka, caplog: pytest.LogCaptureFixture, how: str) -> None:
+async def test_it_comes_back_with_the_broker(
+    mortal: Kafka, caplog: pytest.LogCaptureFixture, root: Root, how: str
+) -> None:
     url = url_of(mortal)
     one, two = KafkaBus(url, "s1"), KafkaBus(url, "s2")
     async with running(one), running(two) as heard:
         await heard.until(lambda: heard.missed > 0)
-        missed = heard.missed
+        missed, before = heard.missed, two.counts.reconnects
+        caplog.clear()
         await do(mortal.kill if how == "kill" else mortal.pause)
         await until(lambda: two.quiet() > AWAY and one.quiet() > AWAY)
-        await until(lambda: len(told(caplog, "is away")) == 2)
+        await until(lambda: len(told(caplog, "is away")) >= 2)
         one.publish(Asked("meanwhile"))
         await do(mortal.start if how == "kill" else mortal.resume)
         await until_proved(one)
@@ -168,8 +185,11 @@ async def test_it_comes_back_with_the_broker(mortal: Kafka, caplog: pytest.LogCa
         await heard.until(lambda: heard.missed > missed)
         one.publish(Asked("after"))
         await heard.until(lambda: ("s1", Asked("after")) in heard.events)
-    assert len(told(caplog, "is away")) == len(told(caplog, "is back, after")) == 2
-    assert two.counts.reconnects == 1
+    # How often on a machine so slow that it goes away by itself is not ours to say; that each is told once, TestLink's.
+    assert len(told(caplog, "is back, after")) >= 2
+    assert two.counts.reconnects > before
+    assert root.names == {"belfry.bus.kafka"}
+    assert told(caplog, "kafka-python") == []
 
 
 # --- topics ------------------------------------------------------------------------------------------------------
