@@ -16,7 +16,7 @@ IMPURE = ("trio", "trio_websocket", "hypercorn", "quart", "quart_trio", "socket"
 # What holds the rules of chatting: state machines and values that any shell could drive, and a test without a loop.
 PURE = (
     "belfry.audit.backoff", "belfry.audit.checker", "belfry.audit.observation", "belfry.audit.verdict",
-    "bus.events",
+    "bus.events", "bus.records", "bus.topics", "bus.url",
     "chat.closing", "chat.config", "chat.drain", "chat.errors", "chat.fanout", "chat.frames", "chat.head",
     "chat.live_room", "chat.peers", "chat.presence", "chat.rate", "chat.room", "chat.service", "chat.text",
     "chat.tokens", "chat.wire",
