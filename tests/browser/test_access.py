@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import pytest
 from playwright.sync_api import expect
@@ -121,7 +120,7 @@ def test_everything_by_keyboard(server: Server, make_person: MakePerson, make_ro
 def test_scrolling_back_is_silent_and_news_is_not(server: Server, make_person: MakePerson, make_room: MakeRoom) -> None:
     token = make_room("spoken", "Spoken")
     for i in range(80):
-        server.call("POST", "rooms/spoken/messages", {"text": f"old {i}"}, token=token, key=uuid4().hex)
+        server.say("spoken", token, f"old {i}")
     ada = make_person(server)
     ada.join("Ada", "spoken")
     announcer = ada.page.locator("#announcer")
@@ -131,7 +130,7 @@ def test_scrolling_back_is_silent_and_news_is_not(server: Server, make_person: M
     expect(ada.log.get_by_text("old 0", exact=True)).to_be_visible()
     expect(announcer).to_have_text("")
     for i in range(5):
-        server.call("POST", "rooms/spoken/messages", {"text": f"new {i}"}, token=token, key=uuid4().hex)
+        server.say("spoken", token, f"new {i}")
     expect(ada.page.get_by_role("button", name="5 new")).to_be_visible()
     expect(announcer).not_to_have_text("")
 
@@ -159,14 +158,14 @@ def test_every_text_has_contrast(
     token = make_room(room, "Contrast")
     for name in ("Bo", "Cyd", "Dee", "Eli", "Fay", "Gus", "Hal"):
         guest = server.guest(name)
-        server.call("POST", f"rooms/{room}/messages", {"text": "see https://example.com"}, token=guest, key=uuid4().hex)
+        server.say(room, guest, "see https://example.com")
     ada = make_person(server, color_scheme=scheme, **(PHONE if device == "phone" else {}))
     ada.visit(room)
     assert ada.page.evaluate(LOW_CONTRAST) == []
     ada.join("Ada", room)
     ada.say("\u200b")
     expect(ada.log.get_by_text("Not delivered")).to_be_visible()
-    server.call("POST", f"rooms/{room}/messages", {"text": "news"}, token=token, key=uuid4().hex)
+    server.say(room, token, "news")
     expect(ada.log.get_by_text("news", exact=True)).to_be_visible()
     assert ada.page.evaluate(LOW_CONTRAST) == []
     ada.page.keyboard.press("Control+k")
