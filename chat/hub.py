@@ -61,6 +61,10 @@ class Hub:
         self._marks_dirty: set[LiveRoom] = set()
         self.gaps = Gaps(self, store, metrics, bus.quiet)
         self.roster = Roster(self.publish, bus.quiet)
+        metrics.gauges["bus_lost"] = lambda: bus.counts.lost
+        metrics.gauges["bus_skipped"] = lambda: bus.counts.skipped
+        metrics.gauges["bus_reconnects"] = lambda: bus.counts.reconnects
+        metrics.gauges["bus_quiet_seconds"] = lambda: bus.quiet() or 0.0
         metrics.gauges["rooms_live"] = lambda: len(self._rooms)
 
     # --- finding rooms -----------------------------------------------------------------------------------------

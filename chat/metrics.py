@@ -46,6 +46,10 @@ GAUGES = (
     ("rooms_live", "Rooms held in memory"),
     ("outbox_bytes", "Bytes that wait in outboxes for readers that are behind"),
     ("commit_queue", "Sends that wait for a commit"),
+    ("bus_lost", "Events that never left for the bus, since the start"),
+    ("bus_skipped", "Records passed over because this server was too far behind, since the start"),
+    ("bus_reconnects", "Times the bus was reached again, since the start"),
+    ("bus_quiet_seconds", "Seconds for which nothing proved that the bus carries events"),
     ("draining", "1 while the server drains, else 0"),
 )
 HISTOGRAMS = (
