@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 START_TIMEOUT = 60.0  # seconds; two on an idle machine, most of it imports
+TOLD_TIMEOUT = 60.0  # seconds; what is waited for comes at once, or after a broker's start
 STOP_TIMEOUT = 30.0  # seconds; the server's own deadline is shorter in these tests
 
 
@@ -102,6 +103,14 @@ class ServerProcess:
                 "SELECT seq, user_id, body, nonce FROM message WHERE room_id = ? ORDER BY seq", (number,)
             ).fetchall()
         return [Stored(room, epoch, head, tuple(Row(*row) for row in rows))]
+
+    async def until_told(self, what: str, count: int = 1) -> None:
+        """Wait until it has logged this so many times."""
+        with trio.fail_after(TOLD_TIMEOUT):
+            while self.log.read_text(errors="replace").count(what) < count:
+                assert self.process is not None
+                assert self.process.poll() is None, self.told()
+                await trio.sleep(0.05)
 
     def told(self) -> str:
         """The end of what it logged."""
