@@ -139,11 +139,14 @@ class Client:
 
     async def _read(self) -> None:
         """Take what arrives next; afterwards `closed` says whether more can come."""
-        try:
-            data = await self.stream.receive_some()
-        except trio.BrokenResourceError:
+        frames, self.received = client_frames.split(self.received)
+        ended = False
+        if not frames:  # else they came with the answer to the handshake
             data = b""
-        frames, self.received = client_frames.split(self.received + data)
+            with contextlib.suppress(trio.BrokenResourceError):
+                data = await self.stream.receive_some()
+            ended = not data
+            frames, self.received = client_frames.split(self.received + data)
         for opcode, payload in frames:
             if opcode == client_frames.TEXT:
                 self._take(json.loads(payload))
@@ -155,7 +158,7 @@ class Client:
                 with contextlib.suppress(trio.BrokenResourceError):
                     await self.stream.send_eof()
                 return
-        if not data:
+        if ended:
             self.closed = Closed(1006)
             return
         if not self.silent and any(opcode == client_frames.TEXT and p == b'{"t":"ping"}' for opcode, p in frames):
