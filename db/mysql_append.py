@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 HEADS = 10_000  # rooms whose last number is remembered: 100 B each, 1 MB; one that is not costs a round trip
 LOCK_TRIES = 2  # lock timeouts, 3 s each: who holds a room longer than that is stuck, on a full disk for example
+# Seconds we may be silent while we hold rooms; then the database takes them back. A process that is stopped, or cut off
+# by the network, would else hold them for as long as that lasts, and no other server could write there. Shorter than
+# the others wait for a lock. Left set afterwards: a connection idle for so long is made anew, which takes 5 ms.
+SILENT = b"SET SESSION wait_timeout = 2"
 SHARED = 2.0  # seconds in which no guess is made for a room that another server moved on: it would fail again
 
 
@@ -131,7 +135,7 @@ class _Transaction:
         """Begin, lock the rooms and read their numbers; with `careful` also which drafts are messages already."""
         sql = f"BEGIN;{lock_rooms(drafts)}" + (f";{known_nonces(drafts)}" if careful else "")
         with trio.fail_after(ANSWER):
-            _, rooms, *found = await self._connection.run(sql.encode())
+            _, _, rooms, *found = await self._connection.run(SILENT + b";" + sql.encode())
         known = {
             (room_id, user.decode(), nonce.decode()): Appended(seq, first, fresh=False)
             for result in found
@@ -146,6 +150,9 @@ class _Transaction:
                 await rollback(self._connection)
             return
         *first, last = commit_packets(numbered, at, self._connection.packet, "" if begun else "BEGIN;")
+        if first and not begun:
+            with trio.fail_after(ANSWER):
+                await self._connection.run(SILENT)
         for packet in first:
             with trio.fail_after(ANSWER):
                 await self._connection.run(packet)

@@ -273,6 +273,18 @@ async def test_a_room_that_others_hold_for_long_is_unavailable_for_now(server: S
     await store.aclose()
 
 
+async def test_who_falls_silent_while_it_holds_a_room_holds_it_for_seconds(server: Server, url: MysqlUrl) -> None:
+    store = await made(url)
+    room = await store.create_room("lobby", "", "u", NOW)
+    silent = Connection(url)
+    await silent.open()
+    await mysql_append._Transaction(silent, url).locked([draft(room, "a")], careful=False)
+    with trio.fail_after(WAIT):
+        assert await store.append([draft(room, "b")], NOW) == [Appended(1, NOW, True)]
+    silent.drop()
+    await store.aclose()
+
+
 async def test_a_guess_that_is_wrong_in_any_way_leaves_no_hole(server: Server, url: MysqlUrl) -> None:
     """The numbers remembered may be too low, too high or of a room that is gone; the transaction finds out."""
     store = await made(url)

@@ -8,14 +8,15 @@ import os
 import secrets
 import signal
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from belfry.audit.address import read_address
 from belfry.audit.meter import Latencies
-from belfry.audit.observation import Saw, Sent
+from belfry.audit.observation import Acked, Saw, Sent
 from belfry.audit.run import Load, Run
 from db.mysql_connection import Connection
 from db.url import MysqlUrl, parse_url
@@ -136,6 +137,7 @@ class Talk:
         self.story = Story()
         self.verdict: Verdict | None = None
         self.delays: dict[str, Latencies] = {}
+        self.acks: Counter[int] = Counter()  # by the port of the server
         self._phase = "calm"
         self._sent: dict[str, tuple[float, int, str]] = {}  # text -> when, from which port, in which phase
 
@@ -151,6 +153,8 @@ class Talk:
         self.story.observe(observation)
         if isinstance(observation, Sent):
             self._sent[observation.text] = trio.current_time(), self._port(observation.client), self._phase
+        elif isinstance(observation, Acked):
+            self.acks[self._port(observation.client)] += 1
         elif isinstance(observation, Saw) and (sent := self._sent.get(observation.text)) is not None:
             at, port, phase = sent
             if self._port(observation.client) != port:
@@ -169,6 +173,13 @@ class Talk:
         with trio.fail_after(60.0):
             while self.crossed(phase) < count:  # noqa: ASYNC110  # counted by hundreds
                 await trio.sleep(0.05)
+
+    async def until_acked(self, server: ServerProcess, count: int = 50) -> None:
+        """Wait until this server has acknowledged so many more."""
+        enough = self.acks[server.port] + count
+        with trio.fail_after(60.0):
+            while self.acks[server.port] < enough:  # noqa: ASYNC110  # counted by dozens
+                await trio.sleep(0.02)
 
     def lines(self) -> list[str]:
         """What it was like, for people: no test asserts a time."""
@@ -195,12 +206,13 @@ class Talk:
         assert self.crossed("calm") > 0, told
 
 
-async def sql(url: str, statements: str) -> None:
-    """Run statements as whom the address names."""
+async def sql(url: str, statements: str) -> tuple[tuple[Any, ...], ...]:
+    """Run statements as whom the address names; the rows of the last."""
     parsed = parse_url(url)
     assert isinstance(parsed, MysqlUrl)
     connection = Connection(parsed)
     with trio.fail_after(30.0):
         await connection.open()
-        await connection.run(statements.encode())
+        results = await connection.run(statements.encode())
     connection.drop()
+    return results[-1].rows
