@@ -160,6 +160,8 @@ class _RequestStream(trio.abc.HalfCloseableStream):
                 await self._stream.send_all(data)
         except trio.TooSlowError:
             raise trio.BrokenResourceError(f"the client took nothing for {SEND_TIMEOUT:.0f} s") from None
+        except trio.BusyResourceError:  # Hypercorn answers a broken body while its app ends the same connection
+            raise trio.BrokenResourceError("the connection is being closed") from None
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
