@@ -5,18 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import trio
+from chat_world import until
 
 from tests.faults.fleet import lasting
 
 if TYPE_CHECKING:
     from tests.faults.conftest import MakeFleet
-    from tests.faults.fleet import Talk
-
-
-async def until_refused(talk: Talk) -> None:
-    with trio.fail_after(60.0):
-        while not talk.run.meter.errors["store_unavailable"]:
-            await trio.sleep(0.05)
 
 
 async def test_the_database_is_killed_and_started_again(make_fleet: MakeFleet) -> None:
@@ -25,14 +19,12 @@ async def test_the_database_is_killed_and_started_again(make_fleet: MakeFleet) -
         links = [client.link for client in talk.run.clients]
         await trio.to_thread.run_sync(fleet.mysql.kill)
         talk.note("kill -9 of the database", "killed")
-        await until_refused(talk)
+        await until(lambda: talk.run.meter.errors["store_unavailable"] > 0)
         await trio.sleep(lasting(2.0))
         acked = talk.run.meter.acked
         await trio.to_thread.run_sync(fleet.mysql.start)
         talk.note("the database is back", "after")
-        with trio.fail_after(60.0):
-            while talk.run.meter.acked == acked:
-                await trio.sleep(0.01)
+        await until(lambda: talk.run.meter.acked > acked)
         talk.note("the first ack")
         await talk.until_crossed("after", 300)
         assert [client.link for client in talk.run.clients] == links  # the sockets stayed
