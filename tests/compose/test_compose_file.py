@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
 
 from belfry.sources import warnings
 from belfry.up import LATE
@@ -131,3 +133,24 @@ def test_the_packages_that_are_copied_are_those_that_are_installed() -> None:
 
 def test_kafka_is_the_version_that_the_tests_run() -> None:
     assert SERVICES["kafka"]["image"] == f"apache/kafka:{Kafka.version}"
+
+
+def test_secrets_are_made_once_and_kept_from_others(tmp_path: Path) -> None:
+    into = tmp_path / "a folder"
+    command = ["sh", COMPOSE / "make-secrets", "chat.example.org"]
+    environ = os.environ | {"BELFRY_SECRETS": str(into)}
+    first = subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=60.0)
+    made = {path.name: path.read_bytes() for path in into.iterdir()}
+    assert set(made) == {Path(secret["file"]).name for secret in compose()["secrets"].values()}
+    assert len(first.stdout.splitlines()) == len(made)
+    assert into.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in into.iterdir()} == {0o444}
+    assert made["mysql_password"].strip() in made["belfry_settings.toml"]
+    certificate = x509.load_pem_x509_certificate(made["tls.pem"])
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["chat.example.org"]
+    (into / "belfry_secret").unlink()
+    again = subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=60.0)
+    assert [line.rpartition("/")[2] for line in again.stdout.splitlines()] == ["belfry_secret"]
+    now = {path.name: path.read_bytes() for path in into.iterdir()}
+    assert {name for name in now if now[name] != made[name]} == {"belfry_secret"}
