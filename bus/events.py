@@ -76,7 +76,10 @@ class Revoked(msgspec.Struct, frozen=True, tag="revoked"):
 
 
 class Beat(msgspec.Struct, frozen=True, tag="beat"):
-    """A server lives; each 2 s, and at each change of state. `room` is empty."""
+    """A server lives; each 2 s, and at each change of state. `room` is empty.
+
+    All but the first seven fields are for the tower; an older server leaves them out.
+    """
 
     id: str
     boot: str
@@ -87,6 +90,81 @@ class Beat(msgspec.Struct, frozen=True, tag="beat"):
     handshakes_per_second: float  # what it says it can take; 0 is without limit
     room: str = ""
     made_at: float = 0.0
+    started_at: float = 0.0  # Unix seconds
+    follows: str = ""  # the boot of this server whose living sockets it took over; "" when it began alone
+    sends_per_second: float = 0.0  # messages acknowledged, since the beat before
+    deliveries_per_second: float = 0.0
+    commit_p99_ms: float = 0.0  # of the commits since the beat before; 0 when there were none
+    handshakes_peak: int = 0  # most websocket upgrades taken within one second since the beat before
+    to_move: int = 0  # sessions there were when its drain began; 0 when it does not drain
+    moved: int = 0  # of these, how many have left
+    eta: float = 0.0  # seconds until the drain's plan is done
 
 
-Event = Committed | Members | Asked | Typing | Read | RoomDeleted | Revoked | Beat
+class Leaving(msgspec.Struct, frozen=True, tag="leaving"):
+    """A server begins to drain, and asks the towers how fast and where to. It waits a second for a Pace."""
+
+    id: str
+    boot: str
+    ask: str  # random; the answer names it
+    sessions: int
+    deadline: float  # seconds until everybody must have left
+    per_second: float = 0.0  # what an operator asked for; 0 is whatever the tower finds right
+    room: str = ""
+    made_at: float = 0.0
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A server that takes clients of a drain."""
+
+    url: str  # where clients reach it
+    share: float  # of these clients, 0 to 1; all targets of one answer add up to 1
+
+
+class Pace(msgspec.Struct, frozen=True, tag="pace"):
+    """A tower's answer to Leaving: how many clients a second the others take, and which of them."""
+
+    id: str  # the server that leaves
+    ask: str
+    per_second: float
+    targets: list[Target]  # none: clients come back to the address they have, where a balancer chooses
+    room: str = ""
+    made_at: float = 0.0
+
+
+class Order(msgspec.Struct, frozen=True, tag="order"):
+    """An operator's verb for one server: "cordon", "uncordon", "drain" or "abort"."""
+
+    id: str  # the server
+    order: str  # random: an order that comes twice is obeyed once
+    verb: str
+    per_second: float = 0.0  # of a drain; 0 is whatever is right
+    deadline: float = 0.0  # seconds for a drain; 0 is the server's own
+    room: str = ""
+    made_at: float = 0.0
+
+
+class Rollout(msgspec.Struct, frozen=True, tag="rollout"):
+    """A step of a rolling redeploy, told by a supervisor through a server of its. Saying it again changes nothing.
+
+    `step`: "began", then for each server "starting", "handing", "handed" (or "drained", or "failed"), at last "done"
+    or "failed" with an empty `server`.
+    """
+
+    id: str  # random; one a redeploy
+    fleet: str  # whose redeploy: the supervisor's host and ports
+    step: str
+    server: str = ""  # whose turn it is
+    index: int = 0  # its place among the redeploy's servers, from 1
+    servers: int = 0
+    version_from: str = ""
+    version_to: str = ""
+    moved: int = 0  # sockets handed over alive
+    drained: int = 0  # sockets that could not be handed over, and were told to reconnect
+    stall_ms: float = 0.0  # the longest time in which nobody read or wrote
+    why: str = ""  # of a failure, in plain words
+    room: str = ""
+    made_at: float = 0.0
+
+
+Event = Committed | Members | Asked | Typing | Read | RoomDeleted | Revoked | Beat | Leaving | Pace | Order | Rollout

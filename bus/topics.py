@@ -9,7 +9,21 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bus.events import Asked, Beat, Committed, Event, Members, Read, Revoked, RoomDeleted, Typing
+from bus.events import (
+    Asked,
+    Beat,
+    Committed,
+    Event,
+    Leaving,
+    Members,
+    Order,
+    Pace,
+    Read,
+    Revoked,
+    Rollout,
+    RoomDeleted,
+    Typing,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +98,10 @@ ROUTES: Routes = {
     RoomDeleted: Route(CONTROL, _room),
     Revoked: Route(CONTROL, _one),
     Beat: Route(SERVERS, _id),
+    Leaving: Route(CONTROL, _id),
+    Pace: Route(CONTROL, _id),
+    Order: Route(CONTROL, _id),
+    Rollout: Route(CONTROL, _id),
 }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bus.events import Asked, Beat, Committed, Members, Read, Revoked, RoomDeleted
+from bus.events import Asked, Beat, Committed, Leaving, Members, Order, Pace, Read, Revoked, Rollout, RoomDeleted
 from bus.events import Typing as TypingEvent
 from chat import wire
 from chat.errors import Refused
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 IDLE_ROOM = 30.0  # seconds a room without members stays: a wave of resumes after a crash finds it
 KEEP = 1.0  # seconds between storing read marks: one lost in a crash is a message shown as unread once more
+FLEET = (Leaving, Pace, Order, Rollout)
 
 
 class _Loading:
@@ -54,6 +55,7 @@ class Hub:
         self.store = store
         self.quiet = bus.quiet
         self.revoked: Callable[[], None] = lambda: None  # called when another server revoked somebody
+        self.fleet: Callable[[Event], None] = lambda event: None  # hears what is said of servers, not of rooms
         self._bus = bus
         self._metrics = metrics
         self._rooms: dict[str, LiveRoom] = {}
@@ -209,6 +211,9 @@ class Hub:
             if isinstance(event, Beat):
                 if event.state == "stopped":
                     self.roster.drop(origin, self._rooms.values())
+                continue
+            if isinstance(event, FLEET):
+                self.fleet(event)
                 continue
             live = self._rooms.get(event.room)
             if live is None:

@@ -63,8 +63,8 @@ class WebServer:
         the next request when the connection may bring one, else None. The next one's head is the front door's again:
         any request of a kept-alive connection may ask for a websocket, and proxies do keep theirs.
         """
-        stream = _RequestStream(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), head, rest, body)
-        with trio.move_on_after(LIFETIME):
+        with trio.move_on_after(LIFETIME) as life:
+            stream = _RequestStream(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), head, rest, body, life)
             await _OneRequest(self._app, self._config, self._context, self._state, stream)  # type: ignore[arg-type]  # wants less than an SSLStream
         return stream.left if stream.idle else None
 
@@ -109,8 +109,11 @@ class _RequestStream(trio.abc.HalfCloseableStream):
     Hypercorn shields its sends without a timeout: a client that stops reading would hold the shutdown for ever.
     """
 
-    def __init__(self, stream: trio.SocketStream, head: bytes, rest: bytes, body: int | None) -> None:
+    def __init__(
+        self, stream: trio.SocketStream, head: bytes, rest: bytes, body: int | None, life: trio.CancelScope
+    ) -> None:
         self._stream = stream
+        self._life = life
         first = len(rest) if body is None else min(body, len(rest))
         self._begun = head + rest[:first]
         self.left = rest[first:]
@@ -142,7 +145,7 @@ class _RequestStream(trio.abc.HalfCloseableStream):
             await trio.lowlevel.checkpoint()
             begun, self._begun = self._begun, b""
             return begun
-        if self._missing == 0 or self.idle:
+        if self._missing == 0 or self._over.is_set():
             # Nothing behind the body is read here: it may be the next request, and is the front door's.
             await self._over.wait()
             return b""
@@ -158,10 +161,11 @@ class _RequestStream(trio.abc.HalfCloseableStream):
         try:
             with trio.fail_after(SEND_TIMEOUT):
                 await self._stream.send_all(data)
-        except trio.TooSlowError:
-            raise trio.BrokenResourceError(f"the client took nothing for {SEND_TIMEOUT:.0f} s") from None
-        except trio.BusyResourceError:  # Hypercorn answers a broken body while its app ends the same connection
-            raise trio.BrokenResourceError("the connection is being closed") from None
+        except (trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError) as error:
+            # Busy: Hypercorn answers a broken body while its app ends the same connection. In each case nobody reads
+            # the answer any more, and whoever waits for it to be complete would wait until a timeout.
+            self._life.cancel()
+            raise trio.BrokenResourceError("the client is gone") from error
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()

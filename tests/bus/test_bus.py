@@ -6,7 +6,22 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from bus.events import Asked, Beat, Committed, Event, Members, Read, Revoked, RoomDeleted, Typing
+from bus.events import (
+    Asked,
+    Beat,
+    Committed,
+    Event,
+    Leaving,
+    Members,
+    Order,
+    Pace,
+    Read,
+    Revoked,
+    Rollout,
+    RoomDeleted,
+    Target,
+    Typing,
+)
 from bus.topics import ROUTES
 from tests.bus.conftest import running
 
@@ -25,6 +40,10 @@ EVERY_KIND: list[Event] = [
     RoomDeleted("lobby", 1, 1.5),
     Revoked(3),
     Beat("s1", "b1", "http://h:1", "0.1.0", "ready", 3, 0.0, made_at=1.5),
+    Leaving("s1", "b1", "a1", 3, 25.0, made_at=1.5),
+    Pace("s1", "a1", 400.0, [Target("http://h:2", 1.0)], made_at=1.5),
+    Order("s1", "o1", "drain", 100.0, 10.0, made_at=1.5),
+    Rollout("r1", "h:1", "handed", "s1", 1, 2, "1.0", "1.1", 3, 0, 12.5, made_at=1.5),
 ]
 
 

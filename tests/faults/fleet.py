@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import trio
+from chat_world import Client, until
 
 from belfry.audit.address import read_address
 from belfry.audit.meter import Latencies
 from belfry.audit.observation import Acked, Saw, Sent
 from belfry.audit.run import Load, Run
+from chat.tokens import Tokens
 from db.mysql_connection import Connection
 from db.url import MysqlUrl, parse_url
 from tests.faults.process import ServerProcess
@@ -105,6 +107,23 @@ class Fleet:
                 nursery.start_soon(server.start)
 
     @contextlib.asynccontextmanager
+    async def visit(self, server: FleetServer, user: str, **hello: Any) -> AsyncIterator[Client]:
+        """Somebody in the room `lobby` on this server, frame by frame; gone without a word at the block's end."""
+        token = Tokens(self.secret.encode()).issue(user, user.title(), 3_600.0)
+        async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
+            client = await Client(stream).upgrade()
+            await client.say({"t": "hello", "token": token} | hello)
+            await client.hear("welcome")
+            if "resume" not in hello:
+                await client.join()
+            yield client
+
+    async def until_on_bus(self) -> None:
+        """Wait until all servers hear each other over Kafka."""
+        for server in self.servers:
+            await server.until_told("is reached")
+
+    @contextlib.asynccontextmanager
     async def talking(
         self, clients: int = 24, rooms: int = 3, rate: float = 40.0, settle: float = 60.0
     ) -> AsyncIterator[Talk]:
@@ -170,16 +189,12 @@ class Talk:
 
     async def until_crossed(self, phase: str, count: int = 100) -> None:
         """Wait until so many deliveries of this phase went from server to server."""
-        with trio.fail_after(60.0):
-            while self.crossed(phase) < count:  # noqa: ASYNC110  # counted by hundreds
-                await trio.sleep(0.05)
+        await until(lambda: self.crossed(phase) >= count)
 
     async def until_acked(self, server: ServerProcess, count: int = 50) -> None:
         """Wait until this server has acknowledged so many more."""
         enough = self.acks[server.port] + count
-        with trio.fail_after(60.0):
-            while self.acks[server.port] < enough:  # noqa: ASYNC110  # counted by dozens
-                await trio.sleep(0.02)
+        await until(lambda: self.acks[server.port] >= enough)
 
     def lines(self) -> list[str]:
         """What it was like, for people: no test asserts a time."""

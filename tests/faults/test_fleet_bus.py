@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 async def test_the_broker_is_killed_and_started_again(make_fleet: MakeFleet) -> None:
     fleet = await make_fleet()
     async with fleet.talking() as talk:
-        for server in fleet.servers:
-            await server.until_told("is reached")
+        await fleet.until_on_bus()
         await trio.to_thread.run_sync(fleet.kafka.kill)
         talk.note("kill -9 of the broker", "without Kafka")
         await trio.sleep(lasting(2.0))
@@ -32,8 +31,7 @@ async def test_the_broker_hangs_under_load(make_fleet: MakeFleet) -> None:
     """Its sockets stay open and nobody answers: no error tells."""
     fleet = await make_fleet()
     async with fleet.talking() as talk:
-        for server in fleet.servers:
-            await server.until_told("is reached")
+        await fleet.until_on_bus()
         fleet.kafka.pause()
         talk.note("SIGSTOP of the broker", "without Kafka")
         await trio.sleep(lasting(10.0))
@@ -52,7 +50,6 @@ async def test_the_broker_is_away_at_the_start_and_comes_later(make_fleet: MakeF
     async with fleet.talking() as talk:
         await talk.until_crossed("calm", 300)
         await trio.to_thread.run_sync(fleet.kafka.start)
-        for server in fleet.servers:
-            await server.until_told("is reached")
+        await fleet.until_on_bus()
         talk.note("the broker has come", "with Kafka")
         await talk.until_crossed("with Kafka", 300)
