@@ -23,6 +23,7 @@ from chat.websocket import Ended, Websocket
 if TYPE_CHECKING:
     from chat.head import Head
     from chat.metrics import Metrics
+    from chat.readers import Readers
     from chat.sessions import Sessions
     from chat.web_server import WebServer
 
@@ -40,9 +41,12 @@ OUT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 class Door:
     """Takes connections from listening sockets into a nursery."""
 
-    def __init__(self, sessions: Sessions, web: WebServer, metrics: Metrics, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, sessions: Sessions, web: WebServer, readers: Readers, metrics: Metrics, nursery: trio.Nursery
+    ) -> None:
         self._sessions = sessions
         self._web = web
+        self._readers = readers
         self._metrics = metrics
         self._nursery = nursery
         self._limits = sessions.config.limits
@@ -115,6 +119,7 @@ class Door:
             if not self._open:
                 self._emptied.set()
             if sock.fileno() >= 0:
+                self._readers.remove(sock)
                 trio.lowlevel.notify_closing(sock)
                 sock.close()
 
@@ -177,7 +182,7 @@ class Door:
         if wait:
             raise Refusal("overloaded", "too many handshakes", _retry_after(math.ceil(wait)))
         outbox = Outbox(sock, self._limits.outbox_bytes, self._nursery.start_soon, self._backlog)
-        websocket = Websocket(sock, outbox, self._limits.frame_bytes, rest)
+        websocket = Websocket(sock, outbox, self._readers, self._limits.frame_bytes, rest)
         websocket.accept(upgrade.key, upgrade.subprotocol)
         self._metrics.handshakes += 1
         return Session(websocket, self._sessions)

@@ -23,9 +23,11 @@ from chat.frames import FrameError, FrameReader, MessageEnd, close_code, close_f
 from chat.wire import SUBPROTOCOL
 
 if TYPE_CHECKING:
-    from chat.outbox import Outbox
+    from collections.abc import Awaitable
 
-READ_BYTES = 65_536  # of one recv: at 100 B a frame, 650 frames a wake-up
+    from chat.outbox import Outbox
+    from chat.readers import Readers
+
 ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 SWITCHING = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -57,11 +59,15 @@ class Ended(Exception):
 class Websocket:
     """Messages in, frames out, over one accepted socket."""
 
-    __slots__ = ("_frame_bytes", "_reader", "_walk", "library_runs", "outbox", "sock")
+    __slots__ = ("_frame_bytes", "_reader", "_readers", "_walk", "library_runs", "outbox", "sock")
 
-    def __init__(self, sock: socket.socket, outbox: Outbox, frame_bytes: int, rest: bytes = b"") -> None:
+    def __init__(
+        self, sock: socket.socket, outbox: Outbox, readers: Readers, frame_bytes: int, rest: bytes = b""
+    ) -> None:
         self.sock = sock
         self.outbox = outbox
+        self._readers = readers
+        readers.add(sock)
         self._frame_bytes = frame_bytes
         self._reader = FrameReader(frame_bytes, rest)
         self._walk: MessageEnd | None = None  # how far into its message the library's last stretch came
@@ -75,6 +81,9 @@ class Websocket:
 
     async def receive(self) -> list[bytes]:
         """The next messages, at least one, as many as have arrived. Raises Ended. A checkpoint."""
+        # Before anything is taken apart, not after: being cancelled must not lose a message that was whole.
+        if self._reader.rest:
+            await trio.lowlevel.checkpoint()
         data = b""
         pongs: list[bytes] = []
         while True:
@@ -86,7 +95,6 @@ class Websocket:
                 self.outbox.post(b"".join(map(pong_frame, pongs)))
                 pongs.clear()
             if messages:
-                await trio.lowlevel.checkpoint()
                 return messages
             if self._reader.odd:
                 odd = await self._through_library()
@@ -98,16 +106,9 @@ class Websocket:
             if not data:
                 raise Ended(1006)
 
-    async def receive_bytes(self) -> bytes:
+    def receive_bytes(self) -> Awaitable[bytes]:
         """Raw bytes as they arrive, b"" at the end. A checkpoint."""
-        while True:
-            try:
-                await trio.lowlevel.wait_readable(self.sock)
-                return self.sock.recv(READ_BYTES)
-            except BlockingIOError:
-                continue
-            except (OSError, trio.ClosedResourceError):
-                return b""
+        return self._readers.wait_bytes(self.sock)
 
     async def _through_library(self) -> bytes | None:
         """Let trio-websocket read what begins at `rest`: one data message, or one control frame (then None)."""
@@ -186,7 +187,8 @@ class Websocket:
     def close(self) -> None:
         """Close the file descriptor now; whoever waits on it learns it."""
         if self.sock.fileno() >= 0:
-            trio.lowlevel.notify_closing(self.sock)
+            self._readers.remove(self.sock)
+            trio.lowlevel.notify_closing(self.sock)  # whoever waits to write
             self.sock.close()
 
 
