@@ -131,6 +131,11 @@ class Readers:
             place.alone = False
         return b""
 
+    def waiting(self, sock: socket.socket) -> bool:
+        """Whether somebody waits for this socket's bytes, and so has done everything with those it got."""
+        place = self._places.get(sock.fileno())
+        return place is not None and (place.task is not None or place.alone)
+
     # --- the handover's standstill -----------------------------------------------------------------------------
 
     def freeze(self) -> None:
