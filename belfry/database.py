@@ -195,7 +195,7 @@ def run_status(settings: Settings, *, as_json: bool) -> int:
             print(f"  {one.version:04} {one.name:<30} {one.at:%Y-%m-%d %H:%M:%S} UTC")
         for missing in status.pending:
             print(f"  {missing.version:04} {missing.name:<30} pending")
-    return FAILED if status.pending or status.newer else OK
+    return FAILED if status.pending or status.too_new else OK
 
 
 @contextmanager
@@ -224,8 +224,10 @@ def status_of(place: Place | Remote) -> Status:
 
 def verdict(status: Status, *, remote: bool = False) -> str:
     """The state of a schema in a few words, with what to do."""
-    if status.newer:
+    if status.too_new:
         return f"schema {status.newer[-1].version} is from a newer Belfry; run that version"
+    if status.newer:
+        return f"schema {status.newer[-1].version}, from a newer Belfry that only added to it; this version runs on it"
     if status.pending and not status.applied:
         if remote:
             return "no tables yet; `belfry serve` or `belfry db migrate` makes them"
