@@ -64,8 +64,7 @@ class Beats:
                 log.error("this process stood still for %.0f s: its clients are sent to resume", late)
                 self._fence()
             beat_at = time.monotonic()
-            if self._quiet() is not None:
-                await self.beat()
+            await self.beat()
             await trio.sleep(BEAT)
 
     async def beat(self) -> None:
@@ -79,6 +78,8 @@ class Beats:
                 config.limits.handshakes_per_second, made_at=now.timestamp(),
             )
         )  # fmt: skip
+        if self._quiet() is None:
+            return  # a lone server; a tower beside it has heard, and nobody else reads the table
         record = ServerRecord(
             config.server_id, config.boot, url, config.version, self._state(), self._sessions(), self._started, now
         )

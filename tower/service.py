@@ -43,6 +43,7 @@ TABLE = 2.0  # seconds between two readings of the server table; servers write i
 PATIENCE = 1.5  # seconds for the database to answer one question
 LATE = 2.0  # seconds by which a look may come late before our own deafness explains everybody's silence
 FORGET = 60.0  # seconds between two times of letting go of who is gone for long
+OTHERS = 10  # rollouts that may have begun elsewhere since one that is to be written did
 BUS_GONE = 5.0  # seconds of a quiet bus after which an order would not be heard
 
 
@@ -308,16 +309,17 @@ class Tower:
         while True:
             await self._write.wait()
             self._write = trio.Event()
-            records = self.rollouts.changed()
-            written = 0
-            with trio.move_on_after(PATIENCE * max(len(records), 1)):
+            ids = self.rollouts.changed()
+            with trio.move_on_after(PATIENCE * (1 + len(ids))):
                 try:
-                    for record in records:
-                        await store.put_rollout(record)
-                        written += 1
+                    # What another tower heard of the same story, such as the one in the process before this.
+                    self.rollouts.remember(await store.rollouts(len(ids) + OTHERS))
+                    for id in list(ids):
+                        await store.put_rollout(self.rollouts.record(id))
+                        ids.discard(id)
                 except StoreError as error:
                     log.debug("a rollout was not written: %s", error)
-            if written < len(records):
-                self.rollouts.unwritten(records[written:])
+            if ids:
+                self.rollouts.unwritten(ids)
                 await trio.sleep(TABLE)
                 self._write.set()
