@@ -106,9 +106,10 @@ class Rollouts:
         """These could not be written; they are told again."""
         self._changed |= ids
 
-    def record(self, id: str) -> RolloutRecord:
-        """A story as the database has it."""
-        return _record(_view(self._stories[id]))
+    def record(self, id: str) -> RolloutRecord | None:
+        """A story as the database has it; None if there were KEPT newer ones meanwhile."""
+        story = self._stories.get(id)
+        return _record(_view(story)) if story is not None else None
 
     def running(self) -> RolloutView | None:
         """The rollout that runs; the newest if several do."""

@@ -315,7 +315,8 @@ class Tower:
                     # What another tower heard of the same story, such as the one in the process before this.
                     self.rollouts.remember(await store.rollouts(len(ids) + OTHERS))
                     for id in list(ids):
-                        await store.put_rollout(self.rollouts.record(id))
+                        if (record := self.rollouts.record(id)) is not None:
+                            await store.put_rollout(record)
                         ids.discard(id)
                 except StoreError as error:
                     log.debug("a rollout was not written: %s", error)

@@ -114,6 +114,7 @@ def test_what_is_written_is_what_is_read() -> None:
     one.unwritten(ids)
     assert one.changed() == ids
     record = one.record("r1")
+    assert record is not None
     assert (record.steps, view_of(record)) == (len(STORY), one.newest(1)[0])
     other.remember([record])
     assert other.newest(1) == one.newest(1)
@@ -126,7 +127,9 @@ def test_what_was_heard_and_what_was_written_make_one_story() -> None:
         one.heard(event, event.made_at)
     for event in STORY[4:]:
         other.heard(event, event.made_at)
-    other.remember([one.record("r1")])
+    record = one.record("r1")
+    assert record is not None
+    other.remember([record])
     assert other.newest(1)[0] == told(*STORY)
 
 
