@@ -71,6 +71,8 @@ def _row(setting: Setting) -> str:
     default = f"{setting.kind.show(setting.default)}{unit}"
     if setting.up_default is not None:
         default += f"; in `up`: {setting.kind.show(setting.up_default)}"
+    if setting.tower_default is not None:
+        default += f"; in `tower`: {setting.kind.show(setting.tower_default)}"
     right = setting.kind.right.replace("|", "\\|")
     readers = ", ".join(setting.commands)
     return f"| {spellings} | {default} | {setting.help} | {right} | {readers} |\n"

@@ -20,6 +20,7 @@ SECRET_VARIABLES = ("BELFRY_SECRET", "BELFRY_SECRET_FILE")
 FILE_VARIABLE = "BELFRY_CONFIG"
 
 SERVERS = ("up", "serve", "fleet")
+VERBS = ("servers", "cordon", "uncordon", "drain", "abort", "rollout")  # commands that ask a tower
 LOCAL = ("doctor", "db", "token", "kick")  # commands that work on what a server left behind
 
 FROM_CONFIG = {
@@ -39,6 +40,7 @@ class Setting:
     commands: tuple[str, ...]
     default: Any
     up_default: Any = None  # what `belfry up` has instead, when it is not None
+    tower_default: Any = None  # what `belfry tower` has instead
 
     @property
     def flag(self) -> str:
@@ -49,17 +51,26 @@ class Setting:
         return PREFIX + self.name.upper()
 
     def default_for(self, command: str) -> Any:
-        return self.up_default if command == "up" and self.up_default is not None else self.default
+        own = {"up": self.up_default, "tower": self.tower_default}.get(command)
+        return self.default if own is None else own
 
     def show_default(self, command: str) -> str:
         return self.kind.show(self.default_for(command))
 
 
 def _of_config(
-    group: str, name: str, kind: Kind, unit: str, help: str, *, commands: tuple[str, ...] = SERVERS, up: Any = None
+    group: str,
+    name: str,
+    kind: Kind,
+    unit: str,
+    help: str,
+    *,
+    commands: tuple[str, ...] = SERVERS,
+    up: Any = None,
+    tower: Any = None,
 ) -> Setting:
     """A setting that is a field of chat's Config or Limits: its default is the field's, said in one place."""
-    return Setting(name, kind, unit, help, group, commands, FROM_CONFIG[name], up)
+    return Setting(name, kind, unit, help, group, commands, FROM_CONFIG[name], up, tower)
 
 
 WHERE = "Where it listens"
@@ -78,25 +89,27 @@ BYTES = Number(0, MOST, metavar="BYTES")
 
 TABLE: tuple[Setting, ...] = (
     _of_config(WHERE, "host", Text(r"[^\s/]+", "a host name or an address of this machine", "HOST"), "",
-               "address to listen on; 0.0.0.0 or :: is all of this machine's", commands=(*SERVERS, "doctor")),
+               "address to listen on; 0.0.0.0 or :: is all of this machine's", commands=(*SERVERS, "tower", "doctor")),
     _of_config(WHERE, "port", Number(0, 65_535, metavar="PORT"), "", "port to listen on; 0 is any free one",
-               commands=("up", "serve", "doctor")),
+               commands=("up", "serve", "tower", "doctor"), tower=8900),
     Setting("ports", Ports(), "", "ports to listen on, one server each", WHERE, ("fleet",), None),
     Setting("tower_port", Number(0, 65_535, metavar="PORT"), "",
             "port of the tower and its dashboard; 0 is any free one, as is a taken one unless you name it", WHERE,
             ("up",), 8900),
+    Setting("tower", Text(r"https?://[^/\s]+\S*", "an address such as http://127.0.0.1:8900", "URL"), "",
+            "a running tower, through which this is done", WHERE, VERBS, "http://127.0.0.1:8900"),
     _of_config(WHERE, "server_id", Text(r"[A-Za-z0-9._-]{1,64}", "1-64 of A-Z a-z 0-9 . _ -", "ID"), "",
                "this server's name among the others; `belfry fleet` appends the port"),
     _of_config(WHERE, "public_url", Text(PUBLIC, "a URL such as https://chat.example.org", "URL"), "",
                "where clients reach this server, when that is not where it listens; `belfry fleet` fills {port} in"),
     Setting("data", Directory(), "", "directory of the database and the secret; made if missing", KEEPS,
-            ("up", *LOCAL), Path("belfry-data")),
+            ("up", *LOCAL, *VERBS), Path("belfry-data")),
     Setting("db", Address(("sqlite", "mysql"), "sqlite:////absolute/file or mysql://user:password@host:port/name"), "",
             "address of the database; others can read flags, so give one with a password as a variable",
-            KEEPS, ("serve", "fleet", *LOCAL), None),
+            KEEPS, ("serve", "fleet", "tower", *LOCAL), None),
     Setting("bus", Address(("memory", "kafka"), "memory: or kafka://host:port,host:port"), "",
             "events between servers; memory: is inside this process only", KEEPS,
-            ("serve", "fleet", "doctor", "bus"), None),
+            ("serve", "fleet", "tower", "doctor", "bus"), None),
     _of_config(KEEPS, "first_rooms",
                Names(ROOM_NAME.pattern, "rooms' names with commas between: 1-64 of a-z 0-9 . _ - each"), "",
                "rooms made at the start if they are missing", up=("lobby",)),
@@ -104,6 +117,9 @@ TABLE: tuple[Setting, ...] = (
     _of_config(WHO, "token_ttl", Duration(1), "", "how long a guest's token is good"),
     _of_config(WHO, "origins", Names(ORIGIN, "origins such as https://example.org with commas between, or *"), "",
                "pages of other sites that may connect; the server's own always may"),
+    Setting("open_dashboard", Switch(), "",
+            "the tower shows the fleet without a token to whoever sits at its machine; verbs always need one", WHO,
+            ("up", "tower"), False, True),
     _of_config(TIME, "heartbeat", Duration(0.1, 3_600), "",
                "time between pings; who is silent for twice that is disconnected"),
     _of_config(TIME, "reconnect_window", Duration(0, 3_600), "",
@@ -121,9 +137,9 @@ TABLE: tuple[Setting, ...] = (
                commands=(*SERVERS, "doctor")),
     _of_config(LIMIT, "handshakes_per_second", COUNT, "per second", "new websockets; over it 503 with Retry-After"),
     Setting("log_level", Choice(("debug", "info", "warning", "error")), "",
-            "the least that is logged", LOG, SERVERS, "info"),
+            "the least that is logged", LOG, (*SERVERS, "tower"), "info"),
     Setting("log_format", Choice(("auto", "human", "json")), "",
-            "auto: human on a terminal, JSON lines otherwise", LOG, SERVERS, "auto"),
+            "auto: human on a terminal, JSON lines otherwise", LOG, (*SERVERS, "tower"), "auto"),
 )  # fmt: skip
 
 BY_NAME: dict[str, Setting] = {setting.name: setting for setting in TABLE}

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from bus.bus import Bus
     from bus.events import Event
-    from db.store import Store
     from tower.fleet import Server
+    from tower.store import TowerStore
     from tower.verbs import Wish
     from tower.views import RolloutView
 
@@ -57,7 +57,12 @@ class Tower:
     """The service behind the tower's HTTP API. Without a bus it knows what the database says, and can order nothing."""
 
     def __init__(
-        self, store: Store | None, bus: Bus | None, *, clock: Callable[[], float] | None = None, seed: int | None = None
+        self,
+        store: TowerStore | None,
+        bus: Bus | None,
+        *,
+        clock: Callable[[], float] | None = None,
+        seed: int | None = None,
     ) -> None:
         self.clock = clock or steady_clock()
         self.feed = Feed()
@@ -230,7 +235,8 @@ class Tower:
         return now
 
     def _note(self, note: Note) -> None:
-        level = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}[note.level]
+        # What is as it should be is for the dashboard; each server's and supervisor's own log has it besides.
+        level = {"info": logging.DEBUG, "warning": logging.WARNING, "error": logging.ERROR}[note.level]
         log.log(level, "%s", note.text)
         self.feed.note(note)
 
@@ -282,7 +288,9 @@ class Tower:
         bus_works = quiet is not None and quiet < notes.BUS_AWAY
         return bus_works or bool(self._store_works)
 
-    async def _read_table(self, store: Store, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def _read_table(
+        self, store: TowerStore, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         begun = False
         while True:
             works = False
@@ -305,7 +313,7 @@ class Tower:
             task_status = trio.TASK_STATUS_IGNORED
             await trio.sleep(TABLE)
 
-    async def _write_stories(self, store: Store) -> None:
+    async def _write_stories(self, store: TowerStore) -> None:
         while True:
             await self._write.wait()
             self._write = trio.Event()
