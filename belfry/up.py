@@ -210,7 +210,8 @@ async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) 
             watch.start_soon(stop.obey, signals)
             within = plan.within
             successor = within is not None and within.successor
-            opening = opened(plan.place, successor=successor)
+            pid = within.supervisor if within is not None else None
+            opening = opened(plan.place, successor=successor, pid=pid)
             async with opening as (store, migrated, lock), trio.open_nursery() as nursery:
                 run = partial(serve, plan.config, store, bus, tokens, listeners=plan.listeners)
                 if within is not None and within.successor:
