@@ -7,7 +7,6 @@ import takes most of the start.
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import sys
 from contextlib import contextmanager
@@ -171,7 +170,7 @@ async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) 
     from chat.tokens import Tokens
 
     # Others know each start by a name of its own, so that the members of the one before can leave together.
-    bus = open_bus(plan.bus, f"{plan.config.server_id}/{secrets.token_hex(4)}")
+    bus = open_bus(plan.bus, f"{plan.config.server_id}/{plan.config.boot}")
     tokens = Tokens(plan.config.secret)
     notifier = Notifier(plan.manager, logger)
     notifier.status("opening the database")

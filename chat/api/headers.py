@@ -18,7 +18,9 @@ SECURITY = {
             "script-src 'self'",
             "style-src 'self'",
             "img-src 'self' data:",
-            "connect-src 'self' ws: wss:",  # a redeploy may send the client to a server on another host
+            # A drain may send the page to a server that began after this page was loaded; it asks that one, or the
+            # tower, by fetch.
+            "connect-src 'self' ws: wss: http: https:",
             "manifest-src 'self'",
             "font-src 'self'",
             "base-uri 'none'",

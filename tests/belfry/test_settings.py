@@ -14,6 +14,7 @@ from chat.config import Config, Limits
 ROOT = Path(__file__).parents[2]
 NOT_SETTINGS = {
     "version",  # the code's
+    "boot",  # the start's
     "secret",  # never a flag
     "limits",  # its fields are settings
 }
