@@ -7,6 +7,7 @@ import takes most of the start.
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import sys
 from contextlib import contextmanager
@@ -95,6 +96,7 @@ def config_of(settings: Settings, secret: bytes, port: int) -> Config:
     return replace(
         Config(
             secret=secret,
+            boot=secrets.token_hex(4),
             version=__version__,
             limits=Limits(**{name: value for name, value in values.items() if name in limits}),
             **{name: value for name, value in values.items() if name not in limits},

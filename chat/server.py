@@ -27,6 +27,7 @@ from chat.moving import Mover
 from chat.orders import Orders
 from chat.pace import Pacing
 from chat.presence import NAMED
+from chat.readers import Readers
 from chat.sessions import Sessions
 from chat.text import check_nonce, check_text
 from chat.web_server import WebServer
@@ -78,6 +79,7 @@ class ChatServer:
             config, store, self.hub.publish, bus.quiet, lambda: self.state, lambda: len(self.sessions), self._vitals,
             self._fence,
         )  # fmt: skip
+        self.readers = Readers()
         self.addresses: list[tuple[str, int]] = []
         self._bus = bus
         self.app = make_app(self, config, tokens, self.metrics.registry)
@@ -176,11 +178,12 @@ class ChatServer:
                 try:
                     async with trio.open_nursery() as connections:
                         await connections.start(self._web.run)
+                        await connections.start(self.readers.run)
                         connections.start_soon(self.sessions.pulse)
                         connections.start_soon(self.sessions.revocations.watch)
                         connections.start_soon(self.beats.run)
                         connections.start_soon(self.orders.run)
-                        door = Door(self.sessions, self._web, self.metrics, connections)
+                        door = Door(self.sessions, self._web, self.readers, self.metrics, connections)
                         async with trio.open_nursery() as listening:
                             for listener in listeners:
                                 listener.setblocking(False)
