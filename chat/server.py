@@ -82,7 +82,7 @@ class ChatServer:
         self.readers = Readers()
         self.addresses: list[tuple[str, int]] = []
         self._bus = bus
-        self.app = make_app(self, config, tokens, self.metrics.registry)
+        self.app = make_app(self, config, tokens, self.metrics.registry, self.sessions.origins)
         self._web = WebServer(self.app)
         self._stop = trio.Event()
         self.metrics.gauges["draining"] = lambda: float(self.state == "draining")
