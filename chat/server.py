@@ -20,6 +20,8 @@ from chat.closing import MOVED
 from chat.committer import Committer
 from chat.door import Door
 from chat.errors import Refused
+from chat.handover.give import Giver, HandoverFailed
+from chat.handover.take import Taker
 from chat.hub import Hub
 from chat.load import Load
 from chat.metrics import Metrics
@@ -42,6 +44,10 @@ if TYPE_CHECKING:
     from bus.bus import Bus
     from bus.events import Event
     from chat.config import Config
+    from chat.handover.channel import Channel
+    from chat.handover.give import Given
+    from chat.handover.lock import StoreLock
+    from chat.handover.take import Report
     from chat.load import Rates
     from chat.moving import Progress
     from chat.service import State
@@ -84,7 +90,11 @@ class ChatServer:
         self._bus = bus
         self.app = make_app(self, config, tokens, self.metrics.registry, self.sessions.origins)
         self._web = WebServer(self.app)
-        self._stop = trio.Event()
+        self._called = trio.Event()  # set when there is something to do: stop, or hand over
+        self._stopping = False
+        self._handing: _Handing | None = None
+        self.taken: Report | None = None  # how the living sockets of the process before came to us
+        self.given: Given | None = None  # how they went to the process after us
         self.metrics.gauges["draining"] = lambda: float(self.state == "draining")
 
     # --- the service -------------------------------------------------------------------------------------------
@@ -93,7 +103,7 @@ class ChatServer:
         """Commit a message and fan it out; returns when it is durable. Raises Refused."""
         check_nonce(nonce)
         check_text(text, self.config.limits.text_chars)
-        if self._stop.is_set() or self.state == "starting":
+        if self._stopping or self.sessions.frozen or self.state == "starting":
             raise Refused("draining", "this server is stopping", temporary=True, retry_ms=1_000)
         try:
             live = await self.hub.live(room)
@@ -159,31 +169,50 @@ class ChatServer:
         if self.state in ("ready", "cordoned", "draining"):
             self.state = "draining"
             log.info("draining: %d sessions", len(self.sessions))
-        self._stop.set()
+        self._stopping = True
+        self._called.set()
+
+    async def hand_over(self, channel: Channel, lock: StoreLock) -> Given:
+        """Give everything to the process at the channel's other end; `run` returns then.
+
+        Raises HandoverFailed when nothing was given and everybody is served on.
+        """
+        if self._stopping or self._handing is not None or self.state == "draining":
+            channel.close()
+            raise HandoverFailed("this server is draining" if self.state == "draining" else "this server is stopping")
+        self._handing = handing = _Handing(channel, lock)
+        self._called.set()
+        return await handing.outcome()
 
     async def run(
         self,
         listeners: list[socket.socket],
         *,
+        predecessor: tuple[Channel, StoreLock] | None = None,
         task_status: trio.TaskStatus[ChatServer] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve on these listening sockets until drained (returns) or cancelled."""
+        """Serve on these listening sockets until drained or handed over (returns), or cancelled.
+
+        With a `predecessor` its living sockets are taken over first. Raises HandoverFailed when they cannot be.
+        """
         await self._make_first_rooms()
         await self.sessions.revocations.load()
         async with trio.open_nursery() as beneath:
             await beneath.start(self._run_bus)
-            beneath.start_soon(self.hub.run)
             async with trio.open_nursery() as committing:
                 committing.start_soon(self.committer.run)
                 try:
                     async with trio.open_nursery() as connections:
                         await connections.start(self._web.run)
                         await connections.start(self.readers.run)
+                        door = Door(self.sessions, self._web, self.readers, self.metrics, connections)
+                        if predecessor is not None:
+                            await self._take_over(door, *predecessor, connections)
+                        beneath.start_soon(self.hub.run)
                         connections.start_soon(self.sessions.pulse)
                         connections.start_soon(self.sessions.revocations.watch)
                         connections.start_soon(self.beats.run)
                         connections.start_soon(self.orders.run)
-                        door = Door(self.sessions, self._web, self.readers, self.metrics, connections)
                         async with trio.open_nursery() as listening:
                             for listener in listeners:
                                 listener.setblocking(False)
@@ -191,17 +220,48 @@ class ChatServer:
                             self.addresses = [listener.getsockname()[:2] for listener in listeners]
                             self.state = "ready"
                             task_status.started(self)
-                            await self._stop.wait()
+                            await self._until_done(door)
                             self.orders.end()
                             listening.cancel_scope.cancel()
-                        await self._drain(listeners, door)
+                        if self.given is None:
+                            await self._drain(listeners, door)
+                        else:
+                            await self._end_requests(door)
                         connections.cancel_scope.cancel()
                 finally:
                     self.committer.close()
-            with trio.move_on_after(1.0):
-                await self.hub.flush_marks()
-                await self._say_goodbye()
+            if self.given is None:
+                with trio.move_on_after(1.0):
+                    await self.hub.flush_marks()
+                    await self._say_goodbye()
+            else:
+                await trio.sleep(GOODBYE)
             beneath.cancel_scope.cancel()
+
+    async def _take_over(self, door: Door, channel: Channel, lock: StoreLock, connections: trio.Nursery) -> None:
+        taker = Taker(self, door, channel, lock)
+        self.taken = await taker.take()
+        log.info("took %d living sockets over from boot %s: nobody was served for %.0f ms, %d were told to reconnect",
+                 self.taken.moved, self.taken.boot, self.taken.stall_ms, self.taken.left_behind)  # fmt: skip
+        connections.start_soon(taker.settled, self.taken)
+
+    async def _until_done(self, door: Door) -> None:
+        """Wait for the stop, or for a handover that succeeds."""
+        while not self._stopping:
+            await self._called.wait()
+            self._called = trio.Event()
+            handing = self._handing
+            if handing is None:
+                continue
+            try:
+                self.given = await Giver(self, door, handing.channel, handing.lock).give()
+            except HandoverFailed as failed:
+                log.error("the handover failed, everybody is served on: %s", failed)
+                handing.settle(failed)
+                self._handing = None
+                continue
+            handing.settle(self.given)
+            return
 
     async def _say_goodbye(self) -> None:
         self.state = "stopped"
@@ -226,6 +286,9 @@ class ChatServer:
             log.warning("the drain's deadline came with %d sessions left", len(self.sessions))
             with trio.move_on_after(LAST_WORDS):
                 await self.sessions.close_all(MOVED)
+        await self._end_requests(door)
+
+    async def _end_requests(self, door: Door) -> None:
         await self._web.stop()
         door.close_idle()
         with trio.move_on_after(LAST_WORDS):
@@ -239,6 +302,28 @@ class ChatServer:
                 except RoomTaken:
                     continue  # another server was quicker
                 log.info("made the room %s", name)
+
+
+class _Handing:
+    """A handover that was asked for."""
+
+    def __init__(self, channel: Channel, lock: StoreLock) -> None:
+        self.channel = channel
+        self.lock = lock
+        self._done = trio.Event()
+        self._outcome: Given | HandoverFailed | None = None
+
+    def settle(self, outcome: Given | HandoverFailed) -> None:
+        self.channel.close()
+        self._outcome = outcome
+        self._done.set()
+
+    async def outcome(self) -> Given:
+        await self._done.wait()
+        if isinstance(self._outcome, HandoverFailed):
+            raise self._outcome
+        assert self._outcome is not None
+        return self._outcome
 
 
 class _Waiter:
@@ -269,7 +354,8 @@ async def serve(
     tokens: Tokens,
     *,
     listeners: list[socket.socket],
+    predecessor: tuple[Channel, StoreLock] | None = None,
     task_status: trio.TaskStatus[ChatServer] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Run one chat server until it is drained or cancelled."""
-    await ChatServer(config, store, bus, tokens).run(listeners, task_status=task_status)
+    """Run one chat server until it is drained, handed over or cancelled."""
+    await ChatServer(config, store, bus, tokens).run(listeners, predecessor=predecessor, task_status=task_status)

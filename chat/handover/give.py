@@ -24,7 +24,7 @@ import contextlib
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from chat.door import Connection, Door
     from chat.handover.channel import Channel
+    from chat.handover.lock import StoreLock
     from chat.live_room import LiveRoom
     from chat.server import ChatServer
     from chat.session import Session
@@ -52,16 +53,6 @@ SLICE = 200  # clients put into one message between two checkpoints: 1 ms
 
 class HandoverFailed(Exception):
     """It was broken off before anything was given; the giver serves on. str() says why, in one line."""
-
-
-class StoreLock(Protocol):
-    """Who may write to the store; on MySQL everybody may, and both calls do nothing."""
-
-    def release(self) -> None:
-        """Let the successor have it."""
-
-    async def retake(self) -> None:
-        """Have it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +291,7 @@ class Giver:
             await self._say(record.Back())
         self._channel.close()
         if self._released:
-            await self._lock.retake()
+            await self._lock.take()
         for session in plan.sessions if plan is not None else ():
             session.outbox.release()
         for stranger in plan.strangers if plan is not None else ():

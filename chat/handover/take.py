@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from chat.door import Door
     from chat.handover.channel import Channel
+    from chat.handover.lock import StoreLock
     from chat.server import ChatServer
     from chat.session import Session
 
@@ -32,13 +33,6 @@ log = logging.getLogger("belfry.chat.handover")
 TAKE_TIMEOUT = 30.0  # seconds for the whole conversation; the giver's own two are shorter
 SETTLE = 0.5  # seconds served after which the giver may let go: what crashes at once has crashed by then
 SLICE = 200  # clients set up between two checkpoints: 10 ms, while nobody is served by us yet
-
-
-class StoreLock(Protocol):
-    """Who may write to the store; on MySQL everybody may, and this does nothing."""
-
-    async def take(self) -> None:
-        """Have it as soon as the giver let go."""
 
 
 @dataclass(frozen=True, slots=True)
