@@ -57,7 +57,8 @@ class DirectoryLock:
     async def wait(cls, directory: Path, pid: int | None = None) -> Self:
         """Take the lock as soon as it is free, in the name of `pid`.
 
-        Set the timeout around it; then holder() tells who would not let go. Raises StoreUnusable if it can never be taken. Polls, because a thread blocked in flock cannot be cancelled.
+        Set the timeout around it; then holder() tells who would not let go. Raises StoreUnusable if it can never be
+        taken. Polls, because a thread blocked in flock cannot be cancelled.
         """
         while True:
             await trio.lowlevel.checkpoint()
