@@ -40,7 +40,7 @@ class Setting:
     commands: tuple[str, ...]
     default: Any
     up_default: Any = None  # what `belfry up` has instead, when it is not None
-    tower_default: Any = None  # what `belfry tower` has instead
+    own: tuple[tuple[str, Any], ...] = ()  # (command, what it has instead)
 
     @property
     def flag(self) -> str:
@@ -51,8 +51,9 @@ class Setting:
         return PREFIX + self.name.upper()
 
     def default_for(self, command: str) -> Any:
-        own = {"up": self.up_default, "tower": self.tower_default}.get(command)
-        return self.default if own is None else own
+        if command == "up" and self.up_default is not None:
+            return self.up_default
+        return dict(self.own).get(command, self.default)
 
     def show_default(self, command: str) -> str:
         return self.kind.show(self.default_for(command))
@@ -67,10 +68,10 @@ def _of_config(
     *,
     commands: tuple[str, ...] = SERVERS,
     up: Any = None,
-    tower: Any = None,
+    own: tuple[tuple[str, Any], ...] = (),
 ) -> Setting:
     """A setting that is a field of chat's Config or Limits: its default is the field's, said in one place."""
-    return Setting(name, kind, unit, help, group, commands, FROM_CONFIG[name], up, tower)
+    return Setting(name, kind, unit, help, group, commands, FROM_CONFIG[name], up, own)
 
 
 WHERE = "Where it listens"
@@ -91,17 +92,18 @@ TABLE: tuple[Setting, ...] = (
     _of_config(WHERE, "host", Text(r"[^\s/]+", "a host name or an address of this machine", "HOST"), "",
                "address to listen on; 0.0.0.0 or :: is all of this machine's", commands=(*SERVERS, "tower", "doctor")),
     _of_config(WHERE, "port", Number(0, 65_535, metavar="PORT"), "", "port to listen on; 0 is any free one",
-               commands=("up", "serve", "tower", "doctor"), tower=8900),
+               commands=("up", "serve", "tower", "doctor"), own=(("tower", 8900),)),
     Setting("ports", Ports(), "", "ports to listen on, one server each", WHERE, ("fleet",), None),
     Setting("tower_port", Number(0, 65_535, metavar="PORT"), "",
             "port of the tower and its dashboard; 0 is any free one, as is a taken one unless you name it", WHERE,
             ("up",), 8900),
-    Setting("tower", Text(r"https?://[^/\s]+\S*", "an address such as http://127.0.0.1:8900", "URL"), "",
-            "a running tower, through which this is done", WHERE, VERBS, "http://127.0.0.1:8900"),
     _of_config(WHERE, "server_id", Text(r"[A-Za-z0-9._-]{1,64}", "1-64 of A-Z a-z 0-9 . _ -", "ID"), "",
                "this server's name among the others; `belfry fleet` appends the port"),
     _of_config(WHERE, "public_url", Text(PUBLIC, "a URL such as https://chat.example.org", "URL"), "",
                "where clients reach this server, when that is not where it listens; `belfry fleet` fills {port} in"),
+    _of_config(WHERE, "tower", Text(PUBLIC, "a URL such as https://tower.example.org", "URL"), "",
+               "the tower's address; of a server, as clients reach it: it tells them where to go when that is gone",
+               commands=("serve", *VERBS), own=tuple((verb, "http://127.0.0.1:8900") for verb in VERBS)),
     Setting("data", Directory(), "", "directory of the database and the secret; made if missing", KEEPS,
             ("up", *LOCAL, *VERBS), Path("belfry-data")),
     Setting("db", Address(("sqlite", "mysql"), "sqlite:////absolute/file or mysql://user:password@host:port/name"), "",

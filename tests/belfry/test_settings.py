@@ -13,10 +13,10 @@ from chat.config import Config, Limits
 
 ROOT = Path(__file__).parents[2]
 NOT_SETTINGS = {
+    "boot",  # new at each start
     "version",  # the code's
     "secret",  # never a flag
     "limits",  # its fields are settings
-    "boot",  # made up at each start
 }
 
 
@@ -47,7 +47,7 @@ def test_up_differs_from_serve_where_it_should() -> None:
     assert (up["open_dashboard"], up["port"]) == (True, 8000)
     tower = {setting.name: setting.default_for("tower") for setting in settings_of("tower")}
     assert (tower["open_dashboard"], tower["port"]) == (False, 8900)
-    assert serve.keys() - up.keys() == {"db", "bus"}
+    assert serve.keys() - up.keys() == {"db", "bus", "tower"}
 
 
 def test_the_reference_page_is_what_the_code_says() -> None:
