@@ -61,6 +61,9 @@ def changes(before: Mapping[str, Server], after: Mapping[str, Server], now: floa
         if was is not None and was.state == "draining" and server.state == "ready" and was.boot == server.boot:
             notes.append(Note(now, "info", f"{id}'s drain was aborted; it takes clients again"))
             continue
+        if was is not None and (was.state, server.state) == ("draining", "cordoned") and was.boot == server.boot:
+            notes.append(Note(now, "info", f"{id} is drained, {people(server.sessions)} left; stop it, or uncordon it"))
+            continue
         level, words = WORDS[server.state]
         sessions = server.sessions
         notes.append(Note(now, level, words.format(id=id, url=server.url, people=people(sessions))))
