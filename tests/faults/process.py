@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import sqlite3
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import trio
 
 from belfry.audit.observation import Row, Stored
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 START_TIMEOUT = 60.0  # seconds; two on an idle machine, most of it imports
 TOLD_TIMEOUT = 60.0  # seconds; what is waited for comes at once, or after a broker's start
@@ -73,6 +71,16 @@ class ServerProcess:
         """Send a signal to the running process."""
         assert self.process is not None
         self.process.send_signal(number)
+
+    def ports(self) -> set[int]:
+        """The local ports of its TCP connections over IPv4, as the kernel lists them."""
+        assert self.process is not None
+        inodes = set()
+        for one in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed since
+                inodes.add(os.readlink(one).removeprefix("socket:[").removesuffix("]"))
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return {int(row[1].partition(":")[2], 16) for row in rows if row[9] in inodes}
 
     async def wait(self) -> int:
         """Wait for its end; the exit code, negative for the signal that ended it."""
