@@ -182,7 +182,8 @@ class Person:
         return found
 
     def settled(self) -> None:
-        """Wait until nothing one said is on its way any more."""
+        """Wait until nothing one said is on its way any more; what was said just now is drawn in the next frame."""
+        self.page.evaluate("() => new Promise((drawn) => requestAnimationFrame(drawn))")
         expect(self.log.locator(".pending")).to_have_count(0, timeout=LIVE)
 
 
