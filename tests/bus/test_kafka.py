@@ -23,7 +23,7 @@ from bus.kafka_topics import make_topics
 from bus.topics import CONTROL, MESSAGES, PRESENCE, SERVERS, TOPICS
 from bus.url import KafkaUrl
 from compose.services import Kafka
-from compose.services.service import free_port
+from compose.services.ports import free_port
 from tests.bus.conftest import WAIT, running, until_proved, url_of
 
 if TYPE_CHECKING:
