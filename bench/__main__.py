@@ -12,7 +12,21 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import autobahn, cross, durable, fanout, handshake, memory, mysql, pair, report, servers, spread
+from bench import (
+    autobahn,
+    behind,
+    cross,
+    deep,
+    durable,
+    fanout,
+    handshake,
+    memory,
+    mysql,
+    pair,
+    report,
+    servers,
+    spread,
+)
 from bench.errors import Unmeasured
 from bench.ground import Ground, cores_words
 from bench.load import Generator, Refusal
@@ -49,6 +63,8 @@ def scenarios(kinds: tuple[servers.Kind, ...], pace: Pace, ground: Ground) -> di
             "mysql": lambda generator: mysql.table(generator, ground, pace),
             "pair": lambda generator: pair.table(generator, ground, pace),
             "spread": lambda generator: spread.table(generator, ground, pace),
+            "behind": lambda generator: behind.table(generator, ground, pace),
+            "deep": lambda generator: deep.table(generator, ground, pace),
         }
     return every
 
