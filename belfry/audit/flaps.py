@@ -11,6 +11,7 @@ that ended without `moving` before it.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from chat.peers import LEASE
@@ -32,7 +33,7 @@ class _Member:
     def __init__(self) -> None:
         self.links: set[tuple[str, int]] = set()  # connections that are in the room
         self.away_since: float | None = None  # since when it has none
-        self.excused_until = 0.0  # its last long absence may be told until then
+        self.excused_until = -math.inf  # its last long absence may be told until then
         self.told_left: set[str] = set()  # clients that believe it gone by this flap
         self.told_at = 0.0  # when this flap was heard first
 

@@ -14,6 +14,7 @@ from itertools import pairwise
 PAUSE = 3.0  # seconds without an attempt that part two waves; the backoff's first waits are shorter
 LEAST = 50  # attempts; in a smaller wave chance alone makes a factor of 2
 SECOND = 1.0
+ROUNDING = 1e-9  # seconds; moments a tenth apart are not quite a tenth apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Herd:
 def _wave(moments: array[float]) -> Wave:
     peak = first = 0
     for at, moment in enumerate(moments):
-        while moment - moments[first] >= SECOND:
+        while moment - moments[first] >= SECOND - ROUNDING:
             first += 1
         peak = max(peak, at - first + 1)
     return Wave(moments[0], max(SECOND, moments[-1] - moments[0]), len(moments), peak)

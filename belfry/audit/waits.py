@@ -6,6 +6,7 @@ sent it to the moment another heard it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from belfry.audit.latencies import Latencies
@@ -21,7 +22,7 @@ class Ear:
     heard: float = 0.0  # the last moment at which it heard anything
     stall: float = 0.0  # its longest wait for one message, or one ack
     silence: float = 0.0  # the longest in which it heard nothing, though something had been said
-    stalling: float = 0.0  # the moment of its last wait above STALL
+    stalling: float = -math.inf  # the moment of its last wait above STALL
 
 
 @dataclass
