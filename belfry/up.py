@@ -96,6 +96,7 @@ def config_of(settings: Settings, secret: bytes, port: int) -> Config:
     return replace(
         Config(
             secret=secret,
+            boot=secrets.token_hex(4),
             version=__version__,
             limits=Limits(**{name: value for name, value in values.items() if name in limits}),
             **{name: value for name, value in values.items() if name not in limits},
@@ -171,7 +172,7 @@ async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) 
     from chat.tokens import Tokens
 
     # Others know each start by a name of its own, so that the members of the one before can leave together.
-    bus = open_bus(plan.bus, f"{plan.config.server_id}/{secrets.token_hex(4)}")
+    bus = open_bus(plan.bus, f"{plan.config.server_id}/{plan.config.boot}")
     tokens = Tokens(plan.config.secret)
     notifier = Notifier(plan.manager, logger)
     notifier.status("opening the database")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import secrets
 import time
 from typing import TYPE_CHECKING
 
@@ -53,7 +52,6 @@ class Beats:
         self._state = state
         self._sessions = sessions
         self._fence = fence
-        self._boot = secrets.token_hex(4)
         self._started = dt.datetime.now(dt.UTC)
 
     async def run(self) -> None:
@@ -77,12 +75,12 @@ class Beats:
         now = dt.datetime.now(dt.UTC)
         self._publish(
             Beat(
-                config.server_id, self._boot, url, config.version, self._state(), self._sessions(),
+                config.server_id, config.boot, url, config.version, self._state(), self._sessions(),
                 config.limits.handshakes_per_second, made_at=now.timestamp(),
             )
         )  # fmt: skip
         record = ServerRecord(
-            config.server_id, self._boot, url, config.version, self._state(), self._sessions(), self._started, now
+            config.server_id, config.boot, url, config.version, self._state(), self._sessions(), self._started, now
         )
         with trio.move_on_after(BEAT_PATIENCE):
             try:

@@ -27,6 +27,7 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 8000  # 0: any free one
     server_id: str = "s1"
+    boot: str = ""  # this start of this server: random, new at each; with server_id it is our name on the bus
     version: str = "0"
     secret: bytes = field(default=b"", repr=False)  # HS256 key, at least 32 bytes
     guests: bool = False  # POST /v1/guests gives tokens to anybody

@@ -31,7 +31,10 @@ class Outbox:
     chunk, not a copy. Over `bound` bytes `on_slow` is called, once.
     """
 
-    __slots__ = ("_backlog", "_bound", "_drained", "_kept", "_on_slow", "_send", "_sock", "_spawn", "broken", "waiting")
+    __slots__ = (
+        "_backlog", "_bound", "_drained", "_held", "_kept", "_on_slow", "_parked", "_send", "_sock", "_spawn", "broken",
+        "waiting",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -47,6 +50,8 @@ class Outbox:
         self._backlog = backlog
         self._kept: list[bytes] | None = None  # None while nothing waits: the common case, one test in `post`
         self._drained: trio.Event | None = None
+        self._held: trio.Event | None = None  # there while nothing may be written
+        self._parked = False  # held without a flushing task: nothing waited then
         self._on_slow: Callable[[], None] | None = None
         self.waiting = 0  # bytes kept
         self.broken = False  # the peer is gone; the reading side learns it by itself
@@ -94,6 +99,50 @@ class Outbox:
         self._forget(self.waiting - sum(map(len, keep)))
         self._kept[:] = keep
 
+    # --- handed from process to process ------------------------------------------------------------------------
+
+    def hold(self) -> bytes:
+        """Write nothing from now on, and tell what the socket has not taken; what is posted is kept behind it."""
+        self._held = trio.Event()
+        self._parked = self._kept is None
+        if self._kept is None:
+            self._kept = []
+        return b"".join(self._kept)
+
+    def release(self) -> None:
+        """Write on."""
+        if self._held is None:
+            return
+        self._held.set()
+        self._held = None
+        if self._parked:
+            if self._kept:
+                self._spawn(self._flush)
+            else:
+                self._kept = None
+
+    def give_up(self) -> None:
+        """The socket is another process's: forget what is kept, and take nothing more."""
+        self.broken = True
+        if self._kept is not None:
+            self._forget(self.waiting)
+            self._kept.clear()
+        self.release()
+
+    def forget(self) -> None:
+        """Nobody knows what the peer got: let go of what is kept, and begin anew."""
+        if self._kept is not None:
+            self._forget(self.waiting)
+            self._kept.clear()
+        self.release()
+
+    def resume(self, unsent: bytes) -> None:
+        """Begin with what another process could not send any more."""
+        if unsent:
+            self._kept = []
+            self._keep(unsent)
+            self._spawn(self._flush)
+
     def _forget(self, size: int) -> None:
         self.waiting -= size
         self._backlog.bytes -= size
@@ -102,8 +151,15 @@ class Outbox:
         kept = self._kept
         assert kept is not None
         try:
-            while kept and not self.broken and self._sock.fileno() >= 0:  # closed before this task's first step
+            while not self.broken and self._sock.fileno() >= 0:  # closed before this task's first step
+                if self._held is not None:
+                    await self._held.wait()
+                    continue
+                if not kept:
+                    break
                 await trio.lowlevel.wait_writable(self._sock)
+                if self._held is not None:
+                    continue
                 try:
                     sent = self._sock.sendmsg(kept[:SEND_BUFFERS])
                 except BlockingIOError:

@@ -21,6 +21,7 @@ from chat.errors import Refused
 from chat.hub import Hub
 from chat.metrics import Metrics
 from chat.presence import NAMED
+from chat.readers import Readers
 from chat.sessions import Sessions
 from chat.text import check_nonce, check_text
 from chat.web_server import WebServer
@@ -64,6 +65,7 @@ class ChatServer:
         self.beats = Beats(
             config, store, self.hub.publish, bus.quiet, lambda: self.state, lambda: len(self.sessions), self._fence
         )
+        self.readers = Readers()
         self.addresses: list[tuple[str, int]] = []
         self._bus = bus
         self.app = make_app(self, config, tokens, self.metrics.registry)
@@ -134,10 +136,11 @@ class ChatServer:
                 try:
                     async with trio.open_nursery() as connections:
                         await connections.start(self._web.run)
+                        await connections.start(self.readers.run)
                         connections.start_soon(self.sessions.pulse)
                         connections.start_soon(self.sessions.revocations.watch)
                         connections.start_soon(self.beats.run)
-                        door = Door(self.sessions, self._web, self.metrics, connections)
+                        door = Door(self.sessions, self._web, self.readers, self.metrics, connections)
                         async with trio.open_nursery() as listening:
                             for listener in listeners:
                                 listener.setblocking(False)

@@ -42,6 +42,7 @@ class Sessions:
         self.revocations = Revocations(hub.store, hub.publish, self.close_user, hub.quiet)
         self.now = trio.current_time
         self.draining = False
+        self.frozen = False  # while the sockets are between two processes: nobody is closed or pinged
         self._all: dict[Session, None] = {}  # in the order they came
         self._by_user: dict[str, list[Session]] = {}
         self._empty = trio.Event()
@@ -73,18 +74,26 @@ class Sessions:
             for session in mine[:-limit]:
                 session.close(REPLACED)
 
+    def adopt(self, session: Session) -> None:
+        """A session that said hello to the process before this one: its limits were kept there."""
+        self._all[session] = None
+        self._by_user.setdefault(session.user.id, []).append(session)
+
+    def disown(self, session: Session) -> None:
+        """Forget a session that stays with the process before this one, or went to the next."""
+        if self._all.pop(session, self) is None:
+            mine = self._by_user[session.user.id]
+            mine.remove(session)
+            if not mine:
+                del self._by_user[session.user.id]
+            if not self._all:
+                self._empty.set()
+
     def leave(self, session: Session) -> None:
         """A session ended, whether it had said hello or not."""
-        if session not in self._all:
-            return
-        del self._all[session]
-        mine = self._by_user[session.user.id]
-        mine.remove(session)
-        if not mine:
-            del self._by_user[session.user.id]
-        session.leave_all()
-        if not self._all:
-            self._empty.set()
+        if session in self._all:
+            self.disown(session)
+            session.leave_all()
 
     def close_user(self, user_id: str, closing: Closing) -> int:
         """Close all sessions of a user; how many there were."""
@@ -98,6 +107,8 @@ class Sessions:
         heartbeat = self.config.heartbeat
         while True:
             await trio.sleep(PULSE)
+            if self.frozen:
+                continue
             now, wall = self.now(), time.time()
             for session in list(self._all):
                 quiet = now - session.heard
@@ -140,6 +151,11 @@ class Sessions:
     async def close_all(self, closing: Closing) -> None:
         """Close whoever is here still, and wait until nobody is."""
         self.send_away(closing)
+        await self.wait_empty()
+
+    async def wait_empty(self) -> None:
+        """Wait until no session is left."""
+        await trio.lowlevel.checkpoint()
         while self._all:
             self._empty = trio.Event()
             await self._empty.wait()
