@@ -46,7 +46,7 @@ class Flaps:
         self._rooms_of: dict[tuple[str, int], list[tuple[str, str]]] = {}  # (client, link) -> what it is in
         self.count = 0
         self.departures = 0  # tellings that were true, as often as somebody heard one
-        self.unplanned = 0  # connections that ended without a word before
+        self.unplanned = 0  # connections that ended in a room without a word before
         self.examples: list[str] = []
 
     def joined(self, joined: Joined) -> None:
@@ -68,10 +68,11 @@ class Flaps:
 
     def closed(self, closed: Closed) -> None:
         """A connection ended."""
-        if not closed.planned:
-            self.unplanned += 1
         link = (closed.client, closed.link)
-        for key in self._rooms_of.pop(link, ()):
+        rooms = self._rooms_of.pop(link, ())
+        if rooms and not closed.planned:  # who was in no room yet cannot be missed in one
+            self.unplanned += 1
+        for key in rooms:
             member = self._members[key]
             member.links.discard(link)
             if not member.links:
