@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
-from itertools import pairwise
 
 PAUSE = 3.0  # seconds without an attempt that part two waves; the backoff's first waits are shorter
 LEAST = 50  # attempts; in a smaller wave chance alone makes a factor of 2
@@ -38,29 +37,23 @@ class Wave:
 
 
 class Herd:
-    """Every attempt's moment, 8 bytes each, in the order of time."""
+    """Told each attempt as it is made; only those of the wave under way are kept, 8 bytes each."""
 
     def __init__(self) -> None:
+        self._over: list[Wave] = []
         self._moments = array("d")
 
     def attempt(self, now: float) -> None:
         """A client dials."""
-        self._moments.append(now)
-
-    def __len__(self) -> int:
-        return len(self._moments)
+        moments = self._moments
+        if moments and now - moments[-1] > PAUSE:
+            self._over.append(_wave(moments))
+            del moments[:]
+        moments.append(now)
 
     def waves(self) -> list[Wave]:
-        """All waves, in order; reads everything."""
-        found, first = [], 0
-        moments = self._moments
-        for at, (one, two) in enumerate(pairwise(moments), 1):
-            if two - one > PAUSE:
-                found.append(_wave(moments[first:at]))
-                first = at
-        if moments:
-            found.append(_wave(moments[first:]))
-        return found
+        """All waves in order, the last one perhaps still under way."""
+        return [*self._over, _wave(self._moments)] if self._moments else list(self._over)
 
     def worst(self) -> Wave | None:
         """The wave with the highest herd factor among those large enough to judge, else the largest of all."""
