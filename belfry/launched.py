@@ -72,8 +72,8 @@ class Launched:
         listeners = bind(settings["host"], port)
         logger = logs.set_up(settings["log_level"], settings["log_format"], secrets=(secret.key,))
         config = config_of(settings, secret.key, listeners[0].getsockname()[1])
-        async with opened(place_of(settings)) as (store, migrated), trio.open_nursery() as nursery:
-            bus = Exchange().bus(config.server_id)
+        async with opened(place_of(settings)) as (store, migrated, _), trio.open_nursery() as nursery:
+            bus = Exchange().bus(f"{config.server_id}/{config.boot}")
             self._server = server = ChatServer(config, store, bus, Tokens(config.secret))
             await nursery.start(server.run, listeners)
             logger.info("websockets open", addresses=[url(one) for one in listeners], migrated=migrated)

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from chat.door import Door
     from chat.handover.channel import Channel
+    from chat.handover.lock import StoreLock
     from chat.server import ChatServer
     from chat.session import Session
 
@@ -34,13 +35,6 @@ SETTLE = 0.5  # seconds served after which the giver may let go: what crashes at
 SLICE = 200  # clients set up between two checkpoints: 10 ms, while nobody is served by us yet
 
 
-class StoreLock(Protocol):
-    """Who may write to the store; on MySQL everybody may, and this does nothing."""
-
-    async def take(self) -> None:
-        """Have it as soon as the giver let go."""
-
-
 @dataclass(frozen=True, slots=True)
 class Report:
     """How it went."""
@@ -49,6 +43,7 @@ class Report:
     version: str
     moved: int  # sockets that are ours now
     left_behind: int  # clients that were told to reconnect
+    cordoned: bool
     stall_ms: float  # from the last read of the old process to our first
 
 
@@ -252,7 +247,7 @@ class Taker:
         server.readers.thaw()
         stall = time.monotonic() - over.frozen_at
         offer = self._offer
-        return Report(offer.boot, offer.version, moved, over.left_behind, stall * 1_000)
+        return Report(offer.boot, offer.version, moved, over.left_behind, over.cordoned, stall * 1_000)
 
     def _forget(self) -> None:
         """Close our descriptors; the connections are the predecessor's."""
