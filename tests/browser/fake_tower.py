@@ -132,7 +132,7 @@ class FakeTower:
 
 def _handler(tower: FakeTower) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+        protocol_version = "HTTP/1.0"  # a connection each: one that is kept would outlive `stop`
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -196,10 +196,8 @@ def _handler(tower: FakeTower) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def _events(self) -> None:
-            self.close_connection = True
             self.send_response(HTTPStatus.OK)
             self.send_header("Content-Type", "text/event-stream")
-            self.send_header("Connection", "close")
             self.end_headers()
             try:
                 for piece in tower.stream():

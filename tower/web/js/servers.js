@@ -1,9 +1,11 @@
 /** The servers: a table that stays quick with a thousand of them, filtered and sorted by whoever looks. */
 
-import { h, mark, say } from "./dom.js";
+import { mark, say } from "./dom.js";
 import { COLUMNS, matches, pressed, sorted } from "./order.js";
 import { Row } from "./row.js";
 import { count, counted } from "./words.js";
+
+const FEW = 8; // servers that leave room beneath them on a screen 900 px high
 
 export class Servers {
   #parts;
@@ -93,6 +95,7 @@ export class Servers {
     const { servers } = this.#fleet;
     const shown = sorted(servers.filter((server) => matches(server, filter.value)), this.#sorting);
     this.#tell(shown.length, servers.length);
+    table.closest(".columns").classList.toggle("few", servers.length <= FEW);
     const order = shown.map(({ id }) => id);
     const key = order.join("\n");
     if (key === this.#shown) return;
@@ -111,9 +114,8 @@ export class Servers {
     empty.hidden = shown > 0;
     table.hidden = shown === 0;
     if (shown > 0) return;
-    const none = h("p", {}, "No server has been heard of yet.");
-    const how = h("p", { class: "hint" }, "Servers tell the tower of themselves over the bus, as soon as they start on the same one.");
+    const how = "Servers tell the tower of themselves over the bus, as soon as they start on the same one.";
     const words = `None of the ${counted(all, "server")} has “${filter.value.trim()}” in its name, state, version or address.`;
-    empty.replaceChildren(...(all === 0 ? [none, how] : [h("p", {}, words)]));
+    say(empty, all === 0 ? how : words);
   }
 }

@@ -48,9 +48,10 @@ export function listed(names, most = 4) {
   return `${shown.slice(0, -1).join(", ")} and ${shown.at(-1)}`;
 }
 
-/** It begins large, unless with the name of a server, which is called what it is called. */
+/** It begins large, unless with what is, or looks like, a server's name: that is called what it is called. */
 export function large(text, ids) {
-  return ids.some((id) => text.startsWith(id)) ? text : `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
+  const named = ids.some((id) => text.startsWith(id)) || !/^[a-z]+[ ,:]/.test(text);
+  return named ? text : `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
 }
 
 /** The same, with an end. */

@@ -27,7 +27,7 @@ export function wrongWords(fleet, heardAt) {
   const title = calm(servers);
   const alive = servers.some(({ state }) => state !== "stopped");
   const well = alive && servers.every(({ state }) => state === "ready" || state === "stopped");
-  return { tone: well ? "good" : "busy", title, lines: [] };
+  return { tone: well ? "good" : alive ? "busy" : "quiet", title, lines: [] };
 }
 
 /** The same words without their running figures: "silent for 14 s" and "for 16 s" is no news to a listener. Pure. */
@@ -61,7 +61,7 @@ export class Wrong {
     this.#more.hidden = words.lines.length <= SHOWN;
     say(this.#more, this.#more.hidden ? "" : `and ${count(words.lines.length - SHOWN)} more`);
     const heard = withoutFigures(words);
-    if (heard !== this.#last && words.tone !== "quiet") say(this.#spoken, [words.title, ...lines].join(". "));
+    if (heard !== this.#last && this.#last !== "") say(this.#spoken, [words.title, ...lines].join(". "));
     this.#last = heard;
   }
 }
