@@ -158,13 +158,19 @@ def _of_argparse(message: str, usage: str) -> str:
 def _up(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
     from belfry.up import run_up
 
-    return run_up(settings, environ)
+    return run_up(settings, flags, os.environ)
 
 
 def _serve(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
     from belfry.up import run_serve
 
-    return run_serve(settings, environ)
+    return run_serve(settings, os.environ)
+
+
+def _fleet(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
+    from belfry.supervisor.run import run_fleet
+
+    return run_fleet(settings, flags, os.environ)
 
 
 def _token(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
@@ -214,10 +220,16 @@ AUDIT_BRIEF = "clients that check that nothing is lost, doubled or reordered"
 COMMANDS = (
     Command("up", "all in one: SQLite, guests allowed, a room `lobby`",
             "Run one whole server here: its database and secret in one directory, guests allowed, a room `lobby`. "
+            "A tower with its dashboard is beside it. SIGHUP redeploys it: new code, the same open connections. "
             "SIGTERM or Ctrl-C stops it whole; a second one stops it at once.", _up),
     Command("serve", "one server, on the database and bus that you name",
             "Run one server on a database and a bus that you name. It needs a secret in BELFRY_SECRET, or in the file "
             "that BELFRY_SECRET_FILE names; guests are off unless you allow them.", _serve),
+    Command("fleet", "a server a port, kept alive, redeployed by SIGHUP",
+            "Run one `belfry serve` on each of --ports and keep them alive. SIGHUP redeploys them one after the other "
+            "with the code that is on the disk then: the new process takes the open connections over. SIGTERM stops "
+            "all.",
+            _fleet),
     Command("token", "make a token for a user",
             "Print a token for a user, signed with BELFRY_SECRET (or the file BELFRY_SECRET_FILE names), else with the "
             "secret that `belfry up` keeps in its data directory.", _token,

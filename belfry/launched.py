@@ -72,7 +72,7 @@ class Launched:
         listeners = bind(settings["host"], port)
         logger = logs.set_up(settings["log_level"], settings["log_format"], secrets=(secret.key,))
         config = config_of(settings, secret.key, listeners[0].getsockname()[1])
-        async with opened(place_of(settings)) as (store, migrated), trio.open_nursery() as nursery:
+        async with opened(place_of(settings)) as (store, migrated, _), trio.open_nursery() as nursery:
             bus = Exchange().bus(config.server_id)
             self._server = server = ChatServer(config, store, bus, Tokens(config.secret))
             await nursery.start(server.run, listeners)

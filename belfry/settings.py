@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from belfry.kinds import ROOM_NAME, Address, Choice, Directory, Duration, Kind, Names, Number, Switch, Text
+from belfry.kinds import ROOM_NAME, Address, Choice, Directory, Duration, Kind, Names, Number, Ports, Switch, Text
 from chat.config import Config, Limits
 
 PREFIX = "BELFRY_"
 SECRET_VARIABLES = ("BELFRY_SECRET", "BELFRY_SECRET_FILE")
 FILE_VARIABLE = "BELFRY_CONFIG"
 
-SERVERS = ("up", "serve")
+SERVERS = ("up", "serve", "fleet")
 LOCAL = ("doctor", "db", "token", "kick")  # commands that work on what a server left behind
 
 FROM_CONFIG = {
@@ -80,18 +80,23 @@ TABLE: tuple[Setting, ...] = (
     _of_config(WHERE, "host", Text(r"[^\s/]+", "a host name or an address of this machine", "HOST"), "",
                "address to listen on; 0.0.0.0 or :: is all of this machine's", commands=(*SERVERS, "doctor")),
     _of_config(WHERE, "port", Number(0, 65_535, metavar="PORT"), "", "port to listen on; 0 is any free one",
-               commands=(*SERVERS, "doctor")),
+               commands=("up", "serve", "doctor")),
+    Setting("ports", Ports(), "", "ports to listen on, one server each", WHERE, ("fleet",), None),
+    Setting("tower_port", Number(0, 65_535, metavar="PORT"), "",
+            "port of the tower and its dashboard; 0 is any free one, as is a taken one unless you name it", WHERE,
+            ("up",), 8900),
     _of_config(WHERE, "server_id", Text(r"[A-Za-z0-9._-]{1,64}", "1-64 of A-Z a-z 0-9 . _ -", "ID"), "",
-               "this server's name among the others"),
+               "this server's name among the others; `belfry fleet` appends the port"),
     _of_config(WHERE, "public_url", Text(PUBLIC, "a URL such as https://chat.example.org", "URL"), "",
-               "where clients reach this server, when that is not where it listens"),
+               "where clients reach this server, when that is not where it listens; `belfry fleet` fills {port} in"),
     Setting("data", Directory(), "", "directory of the database and the secret; made if missing", KEEPS,
             ("up", *LOCAL), Path("belfry-data")),
     Setting("db", Address(("sqlite", "mysql"), "sqlite:////absolute/file or mysql://user:password@host:port/name"), "",
             "address of the database; others can read flags, so give one with a password as a variable",
-            KEEPS, ("serve", *LOCAL), None),
+            KEEPS, ("serve", "fleet", *LOCAL), None),
     Setting("bus", Address(("memory", "kafka"), "memory: or kafka://host:port,host:port"), "",
-            "events between servers; memory: is inside this process only", KEEPS, ("serve", "doctor", "bus"), None),
+            "events between servers; memory: is inside this process only", KEEPS,
+            ("serve", "fleet", "doctor", "bus"), None),
     _of_config(KEEPS, "first_rooms",
                Names(ROOM_NAME.pattern, "rooms' names with commas between: 1-64 of a-z 0-9 . _ - each"), "",
                "rooms made at the start if they are missing", up=("lobby",)),

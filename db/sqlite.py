@@ -23,7 +23,17 @@ from db.migrations import migrate_sqlite, refuse_unfit
 from db.moments import moment, moment_text
 from db.numbering import Numbered, number
 from db.own_thread import OwnThread
-from db.records import Appended, Bans, LiveRoom, MessageRecord, Revocation, RoomPage, RoomRecord, ServerRecord
+from db.records import (
+    Appended,
+    Bans,
+    LiveRoom,
+    MessageRecord,
+    Revocation,
+    RolloutRecord,
+    RoomPage,
+    RoomRecord,
+    ServerRecord,
+)
 from db.sqlite_connection import BUSY, connect, told_apart
 from db.store import RoomTaken
 
@@ -114,6 +124,16 @@ BANS = """
 SERVER = "id, boot, url, version, state, connections, started_at, seen_at"
 SERVER_PUT = f"INSERT OR REPLACE INTO server ({SERVER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 SERVERS = f"SELECT {SERVER} FROM server ORDER BY id"
+
+# --- rollout ---------------------------------------------------------------------------------------------------
+
+ROLLOUT = msgspec.structs.fields(RolloutRecord)
+ROLLOUT_COLUMNS = ", ".join(field.name for field in ROLLOUT)
+ROLLOUT_PUT = f"""
+    INSERT INTO rollout ({ROLLOUT_COLUMNS}) VALUES ({", ".join("?" * len(ROLLOUT))})
+    ON CONFLICT (id) DO UPDATE SET {", ".join(f"{field.name} = excluded.{field.name}" for field in ROLLOUT[1:])}
+    WHERE excluded.steps >= rollout.steps"""
+ROLLOUTS = f"SELECT {ROLLOUT_COLUMNS} FROM rollout ORDER BY began_at DESC, id DESC LIMIT ?"
 
 # One statement sees one moment, so this needs no transaction.
 LIVE_ROOM = f"""
@@ -301,6 +321,21 @@ class SqliteStore:
     async def servers(self) -> list[ServerRecord]:
         rows = await self._read(_rows, SERVERS, ())
         return [ServerRecord(*row[:6], *(moment(text) for text in row[6:])) for row in rows]
+
+    async def put_rollout(self, rollout: RolloutRecord) -> None:
+        values = [
+            moment_text(value) if isinstance(value, dt.datetime) else value
+            for value in msgspec.structs.astuple(rollout)
+        ]
+        async with self._turn:
+            await self._write(_rows, ROLLOUT_PUT, tuple(values))
+
+    async def rollouts(self, limit: int) -> list[RolloutRecord]:
+        rows = await self._read(_rows, ROLLOUTS, (max(limit, 0),))
+        return [
+            RolloutRecord(id, fleet, moment(began), None if ended is None else moment(ended), *rest)
+            for id, fleet, began, ended, *rest in rows
+        ]
 
     async def aclose(self) -> None:
         with trio.move_on_after(CLOSE, shield=True):

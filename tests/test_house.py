@@ -21,6 +21,8 @@ PURE = (
     "chat.live_room", "chat.peers", "chat.presence", "chat.rate", "chat.room", "chat.service", "chat.text",
     "chat.tokens", "chat.wire",
     "db.cursor", "db.epoch", "db.errors", "db.folding", "db.moments", "db.numbering", "db.records", "db.url",
+    "tower.budget", "tower.config", "tower.errors", "tower.fleet", "tower.head", "tower.notes", "tower.placement",
+    "tower.rollouts", "tower.verbs", "tower.views",
 )  # fmt: skip
 
 MAY_IMPORT = {

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from db.store import Store
 
-TABLES = ("message", "room", "read_mark", "server", "revocation")
+TABLES = ("message", "room", "read_mark", "server", "revocation", "rollout")
 
 
 class Twin(Protocol):

@@ -455,6 +455,11 @@ async def test_a_schema_that_is_missing_older_or_newer(url: MysqlUrl) -> None:
     for migrate in (True, False):
         with pytest.raises(StoreUnusable, match=r"has schema \d+, made by a newer Belfry"):
             await MysqlStore.open(url, migrate=migrate)
+    await as_admin(url, f"UPDATE {url.name}.schema_version SET name = 'expand_more' WHERE name = 'more'")
+    for migrate in (True, False):
+        store = await MysqlStore.open(url, migrate=migrate)
+        assert await store.room("lobby") is None
+        await store.aclose()
     await as_admin(url, f"DELETE FROM {url.name}.schema_version WHERE version > {len(known) - 1}")
     with pytest.raises(StoreUnusable, match="run `belfry db migrate`"):
         await MysqlStore.open(url, migrate=False)

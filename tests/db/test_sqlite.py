@@ -339,7 +339,7 @@ async def test_without_migrating_the_schema_must_be_there(tmp_path: Path) -> Non
         await SqliteStore.open(path, migrate=False)
     assert not path.exists()
     path.touch()  # an empty file is an empty database
-    with pytest.raises(StoreUnusable, match="lacks 1 of this version's migrations: run `belfry db migrate`"):
+    with pytest.raises(StoreUnusable, match="lacks 2 of this version's migrations: run `belfry db migrate`"):
         await SqliteStore.open(path, migrate=False)
     await (await SqliteStore.open(path)).aclose()
     await (await SqliteStore.open(path, migrate=False)).aclose()
