@@ -73,7 +73,7 @@ class Launched:
         logger = logs.set_up(settings["log_level"], settings["log_format"], secrets=(secret.key,))
         config = config_of(settings, secret.key, listeners[0].getsockname()[1])
         async with opened(place_of(settings)) as (store, migrated, _), trio.open_nursery() as nursery:
-            bus = Exchange().bus(config.server_id)
+            bus = Exchange().bus(f"{config.server_id}/{config.boot}")
             self._server = server = ChatServer(config, store, bus, Tokens(config.secret))
             await nursery.start(server.run, listeners)
             logger.info("websockets open", addresses=[url(one) for one in listeners], migrated=migrated)

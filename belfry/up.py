@@ -20,7 +20,7 @@ import trio
 from belfry import __version__, logs
 from belfry.announce import Facts
 from belfry.bus import bus_of, label
-from belfry.database import make_directory, opened, place_of
+from belfry.database import Remote, make_directory, opened, place_of
 from belfry.errors import FAILED, Failed, Wrong
 from belfry.files import OWN_FILES, raise_file_limit
 from belfry.listen import CannotListen, is_public, listening, url
@@ -29,6 +29,7 @@ from belfry.secret import Secret, given_secret, made_secret, needed_secret, open
 from belfry.settings import config_fields
 from belfry.supervisor.inside import inside
 from belfry.supervisor.messages import Adopted, Serving
+from belfry.taken import check_name
 from belfry.terminal import has_colours
 from bus.url import MemoryUrl
 from chat.config import Config, Limits
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     import structlog
 
-    from belfry.database import Place, Remote
+    from belfry.database import Place
     from belfry.sources import Settings
     from belfry.supervisor.inside import Inside
     from bus.memory import Exchange
@@ -176,10 +177,10 @@ def _run(
     code, failure = 0, None
     try:
         code = trio.run(house, plan, serve, logger)
-    except* (StoreUnusable, StoreUnavailable, HandoverFailed, ChannelBroken) as group:
+    except* (StoreUnusable, StoreUnavailable, HandoverFailed, ChannelBroken, Wrong) as group:
         failure = _first(group)  # raised below: what an except* clause raises comes out as a group again
     if failure is not None:
-        raise (Wrong if isinstance(failure, StoreUnusable) else Failed)(str(failure))
+        raise (Wrong if isinstance(failure, (StoreUnusable, Wrong)) else Failed)(str(failure))
     return code
 
 
@@ -210,8 +211,11 @@ async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) 
             watch.start_soon(stop.obey, signals)
             within = plan.within
             successor = within is not None and within.successor
-            opening = opened(plan.place, successor=successor)
+            pid = within.supervisor if within is not None else None
+            opening = opened(plan.place, successor=successor, pid=pid)
             async with opening as (store, migrated, lock), trio.open_nursery() as nursery:
+                if isinstance(plan.place, Remote):  # the embedded database has a lock for this
+                    await check_name(store, plan.config)
                 run = partial(serve, plan.config, store, bus, tokens, listeners=plan.listeners)
                 if within is not None and within.successor:
                     run = partial(run, predecessor=(await within.predecessor(__version__), lock))

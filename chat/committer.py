@@ -105,6 +105,7 @@ class Committer:
         committed = time.perf_counter()
         self._metrics.commit_batch_messages.observe(len(batch))
         self._metrics.commit_seconds.observe(committed - began)
+        self._metrics.recent_commits.append(committed - began)
         self._settle(batch, outcomes)
         self._metrics.fanout_seconds.observe(time.perf_counter() - committed)
 

@@ -34,6 +34,7 @@ class Config:
     token_ttl: float = 86_400.0  # seconds a guest's token is good
     origins: tuple[str, ...] = ()  # allowed Origin values besides the server's own host; "*" is any
     public_url: str | None = None  # where clients reach this server, when it is not where it listens
+    tower: str | None = None  # where clients may ask for a server when this one is gone
     heartbeat: float = 25.0  # seconds between pings; a silent client is closed 4002 after twice that
     reconnect_window: float = 2.0  # seconds over which clients spread their first retry after a crash
     drain_deadline: float = 25.0  # seconds from SIGTERM to exit, inside Kubernetes' 30

@@ -7,8 +7,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import math
-import random
 import socket
 from typing import TYPE_CHECKING
 
@@ -16,7 +14,6 @@ import trio
 
 from chat.head import HEAD_BYTES, Refusal, answer, check_upgrade, parse_head, wants_websocket, without_upgrade
 from chat.outbox import Backlog, Outbox
-from chat.rate import Bucket
 from chat.session import Session
 from chat.websocket import Ended, Websocket
 
@@ -34,7 +31,8 @@ HEAD_TIMEOUT = 5.0  # seconds for a whole head; a slow phone needs one
 KEEP_ALIVE = 30.0  # seconds a connection may wait for its next request; proxies keep theirs for 60
 ACCEPTS = 64  # connections taken in one turn of the loop: 64 x 20 us keeps a stall near 1 ms
 NO_FILES_PAUSE = 0.1  # seconds before accepting again when file descriptors ran out
-RETRY_AFTER = (1, 4)  # seconds, random: those refused together must not come back together
+# A page of any origin may ask at /ws when it shall come back; a websocket that is refused tells it nothing.
+TELLABLE = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Retry-After"}
 END_OF_HEAD = b"\r\n\r\n"
 OUT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -154,8 +152,7 @@ class Door:
         self._emptied = trio.Event()
         self._frozen: trio.Event | None = None  # there while nobody is let in, for the handover
         self._backlog = Backlog()
-        per_second = self._limits.handshakes_per_second
-        self._handshakes = Bucket(per_second, per_second, trio.current_time())
+        self._budget = sessions.budget
         metrics.gauges["connections"] = lambda: len(self._open)
         metrics.gauges["outbox_bytes"] = lambda: self._backlog.bytes
 
@@ -196,7 +193,7 @@ class Door:
         if self._limits.connections and len(self._open) >= self._limits.connections:
             self._metrics.connections_refused += 1
             with contextlib.suppress(OSError):
-                sock.send(answer("overloaded", "too many connections", _retry_after()))
+                sock.send(answer("overloaded", "too many connections", self._retry_after()))
                 sock.shutdown(socket.SHUT_WR)
             sock.close()
             return
@@ -321,14 +318,18 @@ class Door:
     # -----------------------------------------------------------------------------------------------------------
 
     def _upgrade(self, sock: socket.socket, head: Head, rest: bytes) -> Session:
+        now, sessions = trio.current_time(), self._sessions
         if not wants_websocket(head):
-            raise Refusal("upgrade_required", "this address speaks websocket", {"Upgrade": "websocket"})
-        upgrade = check_upgrade(head, self._sessions.config.origins)
-        if self._sessions.draining or self._sessions.frozen:
-            raise Refusal("draining", "this server is stopping", _retry_after())
-        wait = self._handshakes.take(trio.current_time())
-        if wait:
-            raise Refusal("overloaded", "too many handshakes", _retry_after(math.ceil(wait)))
+            self._tell_when(now)
+            raise Refusal("upgrade_required", "this address speaks websocket", {"Upgrade": "websocket"} | TELLABLE)
+        upgrade = check_upgrade(head, sessions.origins())
+        if sessions.draining or sessions.frozen:
+            raise Refusal("draining", "this server is stopping", self._retry_after())
+        if not self._budget.take(now):
+            # A browser hides this answer from its page, which then asks: it gets its turn by asking.
+            turn = 1 if b"origin" in head.headers else self._budget.turn(now)
+            raise Refusal("overloaded", "too many handshakes", {"Retry-After": str(turn)})
+        sessions.came_to(head.one(b"host"))
         session = self._session(sock, rest)
         session.websocket.accept(upgrade.key, upgrade.subprotocol)
         self._metrics.handshakes += 1
@@ -338,9 +339,16 @@ class Door:
         outbox = Outbox(sock, self._limits.outbox_bytes, self._nursery.start_soon, self._backlog)
         return Session(Websocket(sock, outbox, self._readers, self._limits.frame_bytes, rest), self._sessions)
 
+    def _tell_when(self, now: float) -> None:
+        """What a websocket would hear now, for those who cannot hear it: by plain GET at the same address."""
+        if self._sessions.draining:
+            raise Refusal("draining", "this server is stopping", self._retry_after() | TELLABLE)
+        if self._budget.full(now):
+            turn = {"Retry-After": str(self._budget.turn(now))}
+            raise Refusal("overloaded", "too many handshakes", turn | TELLABLE)
 
-def _retry_after(least: int = 0) -> dict[str, str]:
-    return {"Retry-After": str(max(least, random.randint(*RETRY_AFTER)))}
+    def _retry_after(self) -> dict[str, str]:
+        return {"Retry-After": str(self._budget.turn(trio.current_time()))}
 
 
 async def _refuse(sock: socket.socket, response: bytes) -> None:

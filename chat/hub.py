@@ -227,6 +227,7 @@ class Hub:
             if isinstance(event, Beat):
                 if event.state == "stopped":
                     self.roster.drop(origin, self._rooms.values())
+                self.fleet(event)
                 continue
             if isinstance(event, FLEET):
                 self.fleet(event)

@@ -158,7 +158,7 @@ class Session:
             self._refuse("bad_frame", "the first frame is hello")
             raise Ended(POLICY.code, POLICY)
         try:
-            identity = self._context.tokens.verify(frame.token)
+            identity = self._context.identify(frame.token)
         except Refused as error:
             self._refuse(error.code, str(error))
             raise Ended(BAD_TOKEN.code, BAD_TOKEN) from None

@@ -17,9 +17,9 @@ IMPURE = ("trio", "trio_websocket", "hypercorn", "quart", "quart_trio", "socket"
 PURE = (
     "belfry.audit.backoff", "belfry.audit.checker", "belfry.audit.observation", "belfry.audit.verdict",
     "bus.events", "bus.records", "bus.topics", "bus.url",
-    "chat.closing", "chat.config", "chat.drain", "chat.errors", "chat.fanout", "chat.frames", "chat.head",
-    "chat.live_room", "chat.peers", "chat.presence", "chat.rate", "chat.room", "chat.service", "chat.text",
-    "chat.tokens", "chat.wire",
+    "chat.budget", "chat.closing", "chat.config", "chat.drain", "chat.errors", "chat.fanout", "chat.frames",
+    "chat.head", "chat.live_room", "chat.load", "chat.others", "chat.peers", "chat.presence", "chat.rate", "chat.room",
+    "chat.service", "chat.text", "chat.tickets", "chat.tokens", "chat.wire",
     "db.cursor", "db.epoch", "db.errors", "db.folding", "db.moments", "db.numbering", "db.records", "db.url",
     "tower.budget", "tower.config", "tower.errors", "tower.fleet", "tower.head", "tower.notes", "tower.placement",
     "tower.rollouts", "tower.verbs", "tower.views",

@@ -14,6 +14,7 @@ import trio
 
 from belfry.audit import frames
 from belfry.audit.address import read_address
+from belfry.audit.assign import assigned
 from belfry.audit.backoff import back_after
 from belfry.audit.link import Link
 from belfry.audit.observation import Acked, Joined, Observation, Position, Refused, Saw, Sent
@@ -86,6 +87,7 @@ class Client:
         self._meter = meter
         self._window = WINDOW
         self._hint: Address | None = None  # where to come back to after a crash, if not where it was
+        self._tower: Address | None = None  # who knows where to go when nobody is there
         self._links = 0
         self._leaving = False
         self._heard = 0.0
@@ -143,7 +145,7 @@ class Client:
             if await self._opens(nursery, link):
                 plan = await self._use(nursery, link)
             else:
-                plan = self._after_failure(link, plan)
+                plan = await self._by_the_tower(link, self._after_failure(link, plan))
 
     async def _opens(self, nursery: trio.Nursery, link: Link) -> bool:
         with trio.move_on_after(JOIN_TIMEOUT) as patience:
@@ -156,6 +158,7 @@ class Client:
     async def _use(self, nursery: trio.Nursery, link: Link) -> _Plan | None:
         """Be on this link until it ends or is told to move; what to do next."""
         before, self.link = self.link, link
+        self._live_at(link.address)
         self._flush(link)
         if before is not None and not before.ended.is_set():
             nursery.start_soon(before.leave)  # make before break: the new one has everything by now
@@ -189,6 +192,23 @@ class Client:
             return _Plan(self._addresses[0], self.account.token, delay)
         return _Plan(plan.address if len(self._addresses) == 1 else self._addresses[0], plan.token, delay)
 
+    async def _by_the_tower(self, link: Link, plan: _Plan | None) -> _Plan | None:
+        """The same, but to where the tower says, if nobody welcomed us where we were and it says anything."""
+        ending = link.ending
+        if plan is None or self._tower is None or ending is None or ending.welcomed:
+            return plan
+        began = trio.current_time()
+        address = await assigned(self._tower, self.account.user, self.rooms[0] if self.rooms else "")
+        waited = trio.current_time() - began
+        return _Plan(address or plan.address, plan.token, max(0.0, plan.delay - waited))
+
+    def _live_at(self, address: Address) -> None:
+        """From now on this is where it is: after a crash it comes back here first."""
+        if address in self._addresses:
+            self._addresses.rotate(-self._addresses.index(address))
+        else:
+            self._addresses.appendleft(address)
+
     def _stop(self, ending: Ending) -> None:
         if not self._leaving:
             self.stopped = f"{ending.code} {ending.why}"
@@ -220,7 +240,9 @@ class Client:
             self._refused(link, frame)
         elif isinstance(frame, wire.Welcome):
             self._window = frame.reconnect.window_ms / 1000
-            self._hint = read_address(frame.reconnect.url) if frame.reconnect.url else None
+            reconnect = frame.reconnect
+            self._hint = read_address(reconnect.url) if reconnect.url else None
+            self._tower = read_address(reconnect.tower) if reconnect.tower else None
             link.welcomed(frame)
         elif isinstance(frame, wire.Moving):
             link.move(frame)
