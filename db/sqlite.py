@@ -344,8 +344,10 @@ class SqliteStore:
                     await self._reader_slots.acquire_on_behalf_of(object())
                 # The writer last: the last one to close writes the WAL back into the database.
                 closing = [*self._readers, self._writer]
-                await self._thread.run(_close, closing)
-                self._thread.stop()
+                try:
+                    await self._thread.run(_close, closing)
+                finally:
+                    self._thread.stop()
         await trio.lowlevel.checkpoint()
 
     async def _write(self, work: Callable[..., T], *args: Any) -> T:
