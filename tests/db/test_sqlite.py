@@ -202,7 +202,7 @@ async def test_readers_do_not_wait_for_a_commit(tmp_path: Path) -> None:
         async with trio.open_nursery() as nursery:
             with write_locked(path):
                 nursery.start_soon(write)
-                while store._writer_slot.borrowed_tokens == 0:
+                while not store._thread.busy:
                     await trio.lowlevel.checkpoint()
                 for _ in range(sqlite.READERS + 1):
                     live = await store.live_room("lobby", 10, 10)
