@@ -94,17 +94,18 @@ def make_directory(settings: Settings) -> None:
 class DirectoryWriter:
     """The right to write into a data directory, as it goes from a process to its successor."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, pid: int | None) -> None:
         self._directory = directory
+        self._pid = pid  # in whose name: whom a person would stop
         self._lock: DirectoryLock | None = None
 
     def take_now(self) -> None:
         """Have it at once. Raises StoreUnusable that says who has it."""
-        self._lock = DirectoryLock.take(self._directory)
+        self._lock = DirectoryLock.take(self._directory, self._pid)
 
     async def take(self) -> None:
         """Have it as soon as it is free. Set the timeout around it. Raises StoreUnusable if it can never be had."""
-        self._lock = await DirectoryLock.wait(self._directory)
+        self._lock = await DirectoryLock.wait(self._directory, self._pid)
 
     def release(self) -> None:
         """Let the next one have it; a second time does nothing."""
@@ -113,7 +114,9 @@ class DirectoryWriter:
 
 
 @asynccontextmanager
-async def opened(place: Place | Remote, *, successor: bool = False) -> AsyncIterator[tuple[Store, str, StoreLock]]:
+async def opened(
+    place: Place | Remote, *, successor: bool = False, pid: int | None = None
+) -> AsyncIterator[tuple[Store, str, StoreLock]]:
     """The store with its schema up to date; what was migrated, in words; and the right to write.
 
     A SQLite file is written by one process alone and brought forward. A `successor` is to take the right to write from
@@ -132,7 +135,7 @@ async def opened(place: Place | Remote, *, successor: bool = False) -> AsyncIter
             store = await open_store(place.url, migrate=False)
             lock: StoreLock = NoLock()
         else:
-            lock = writer = DirectoryWriter(place.directory)
+            lock = writer = DirectoryWriter(place.directory, pid)
             stack.callback(writer.release)
             if not successor:
                 writer.take_now()

@@ -46,8 +46,11 @@ if TYPE_CHECKING:
     from belfry.database import Place
     from belfry.sources import Settings
     from belfry.supervisor.inside import Inside
+    from bus.memory import Exchange
     from bus.url import BusUrl
     from chat.server import ChatServer
+    from chat.tokens import Tokens
+    from db.store import Store
 
     Serve = Callable[..., Awaitable[None]]
 
@@ -190,11 +193,14 @@ def _first(group: BaseExceptionGroup[Any]) -> BaseException:
 
 async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) -> int:
     """Run one server until a signal has stopped it; returns the exit code."""
+    from bus.memory import Exchange
     from bus.open import open_bus
     from chat.tokens import Tokens
 
     # Others know each start by a name of its own, so that the members of the one before can leave together.
-    bus = open_bus(plan.bus, f"{plan.config.server_id}/{plan.config.boot}")
+    origin = f"{plan.config.server_id}/{plan.config.boot}"
+    exchange = Exchange()
+    bus = exchange.bus(origin) if isinstance(plan.bus, MemoryUrl) else open_bus(plan.bus, origin)
     tokens = Tokens(plan.config.secret)
     notifier = Notifier(plan.manager, logger)
     notifier.status("opening the database")
@@ -205,7 +211,8 @@ async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) 
             watch.start_soon(stop.obey, signals)
             within = plan.within
             successor = within is not None and within.successor
-            opening = opened(plan.place, successor=successor)
+            pid = within.supervisor if within is not None else None
+            opening = opened(plan.place, successor=successor, pid=pid)
             async with opening as (store, migrated, lock), trio.open_nursery() as nursery:
                 if isinstance(plan.place, Remote):  # the embedded database has a lock for this
                     await check_name(store, plan.config)
@@ -214,6 +221,8 @@ async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) 
                     run = partial(run, predecessor=(await within.predecessor(__version__), lock))
                 server: ChatServer = await nursery.start(_until_done, run, nursery)
                 stop.server = server
+                if within is not None and within.tower:
+                    await nursery.start(partial(beside, plan, store, exchange, tokens, within.tower))
                 if not successor:
                     _announce(plan, migrated, logger)
                 notifier.ready(f"serving on {url(plan.listeners[0])}")
@@ -231,6 +240,39 @@ async def _until_done(
     """The server's life ends everything that lives beside it."""
     await run(task_status=task_status)
     nursery.cancel_scope.cancel()
+
+
+async def beside(
+    plan: Plan,
+    store: Store,
+    exchange: Exchange,
+    tokens: Tokens,
+    listeners: list[socket.socket],
+    *,
+    task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """The tower of `belfry up`, in the same process as its one server, until cancelled."""
+    from tower.config import Config as TowerConfig
+    from tower.server import serve_tower
+
+    config = TowerConfig(version=__version__, open_dashboard=True)
+    bus = exchange.listener(f"tower/{plan.config.boot}")
+    await serve_tower(config, store, bus, verify_by(tokens), listeners=listeners, task_status=task_status)
+
+
+def verify_by(tokens: Tokens) -> Callable[[str], tuple[str, bool]]:
+    """What a tower asks of a token: whose it is, and whether an administrator's."""
+    from chat.errors import Refused
+    from tower.errors import BadToken
+
+    def verify(token: str) -> tuple[str, bool]:
+        try:
+            identity = tokens.verify(token)
+        except Refused as refused:
+            raise BadToken(str(refused)) from None
+        return identity.user_id, identity.admin
+
+    return verify
 
 
 async def _report(plan: Plan, within: Inside, server: ChatServer) -> None:
@@ -291,6 +333,7 @@ def _announce(plan: Plan, migrated: str, logger: structlog.stdlib.BoundLogger) -
         unsafe=plan.unsafe,
         pid=plan.within.supervisor if plan.within is not None else os.getpid(),
         redeploys=plan.within is not None,
+        dashboard=url(plan.within.tower[0]) if plan.within is not None and plan.within.tower else "",
         deadline=plan.config.drain_deadline,
     )
     if not plan.human:

@@ -59,6 +59,7 @@ class Beats:
         self._vitals = vitals
         self._fence = fence
         self._changed = trio.Event()
+        self.held = False  # while the server is between two processes: neither speaks for it
         self.follows = ""  # the boot of this server whose living sockets we took over
         self._started = dt.datetime.now(dt.UTC)
 
@@ -76,7 +77,7 @@ class Beats:
                 log.error("this process stood still for %.0f s: its clients are sent to resume", late)
                 self._fence()
             beat_at = time.monotonic()
-            if self._quiet() is not None:
+            if not self.held:
                 await self.beat()
             with trio.move_on_after(BEAT_DRAINING if self._state() == "draining" else BEAT):
                 await self._changed.wait()
@@ -98,6 +99,8 @@ class Beats:
                 eta=progress.eta,
             )
         )  # fmt: skip
+        if self._quiet() is None:  # alone: nobody reads it, and a quiet disk may sleep
+            return
         record = ServerRecord(config.server_id, config.boot, url, config.version, state, sessions, self._started, now)
         with trio.move_on_after(BEAT_PATIENCE):
             try:

@@ -218,7 +218,7 @@ class ChatServer:
                                 listener.setblocking(False)
                                 await listening.start(door.accept_from, listener)
                             self.addresses = [listener.getsockname()[:2] for listener in listeners]
-                            self.state = "ready"
+                            self.state = "cordoned" if self.taken is not None and self.taken.cordoned else "ready"
                             task_status.started(self)
                             await self._until_done(door)
                             self.orders.end()
@@ -241,6 +241,7 @@ class ChatServer:
     async def _take_over(self, door: Door, channel: Channel, lock: StoreLock, connections: trio.Nursery) -> None:
         taker = Taker(self, door, channel, lock)
         self.taken = await taker.take()
+        self.beats.follows = self.taken.boot
         log.info("took %d living sockets over from boot %s: nobody was served for %.0f ms, %d were told to reconnect",
                  self.taken.moved, self.taken.boot, self.taken.stall_ms, self.taken.left_behind)  # fmt: skip
         connections.start_soon(taker.settled, self.taken)

@@ -17,11 +17,12 @@ from belfry.supervisor import inside, messages, orphans
 from chat.handover.channel import Channel, ChannelBroken
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 T = TypeVar("T")
 
 POLL = 0.05  # seconds between looks whether a process ended, where the kernel cannot tell it
+ENDING = 10.0  # seconds from the end of the channel to that of the process: its interpreter closes down
 ADOPT_TIMEOUT = 5.0  # seconds for an orphan's answer
 
 
@@ -37,8 +38,20 @@ class Place:
     command: Sequence[str]
     environ: Mapping[str, str]
     key: str  # what it serves, for finding its orphan
+    port: int  # to listen on; 0 is any
+    open_chat: Callable[[], list[socket.socket]]  # binds the sockets that are missing; raises Wrong
+    open_tower: Callable[[], list[socket.socket]] = list
     chat: list[socket.socket] = field(default_factory=list)
     tower: list[socket.socket] = field(default_factory=list)
+
+    def bind(self) -> None:
+        """Open the listening sockets. Raises Wrong."""
+        self.chat = self.open_chat()
+        try:
+            self.tower = self.open_tower()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close the listening sockets here; the processes have their own."""
@@ -134,7 +147,7 @@ class Child:
         except msgspec.MsgspecError as error:
             raise ChildFailed(f"process {self.pid} said what is not understood: {error}") from None
         except ChannelBroken:
-            with trio.move_on_after(1.0):
+            with trio.move_on_after(ENDING):
                 await self.ended.wait()
             raise ChildFailed(f"process {self.pid} {self.fate()}") from None
         if isinstance(told, messages.Serving):

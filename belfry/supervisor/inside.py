@@ -16,7 +16,7 @@ from chat.handover.channel import Channel, ChannelBroken
 from chat.handover.give import HandoverFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, MutableMapping, Sequence
+    from collections.abc import Callable, Mapping, MutableMapping, Sequence, Sized
 
     import structlog
 
@@ -31,11 +31,20 @@ TOWER = "INSIDE_BELFRY_TOWER"  # and for the tower
 SUCCESSOR = "INSIDE_BELFRY_SUCCESSOR"  # there if it follows another process
 SUPERVISOR = "INSIDE_BELFRY_SUPERVISOR"  # the supervisor's pid
 KEY = "INSIDE_BELFRY_KEY"  # what it serves, for the name at which it waits as an orphan
+IDLE = 30.0  # seconds without a supervisor and without anybody connected, in `belfry up`
+
 VARIABLES = (CONTROL, CHAT, TOWER, SUCCESSOR, SUPERVISOR, KEY)
 
 
 class Server(Protocol):
     """What of chat's server is needed here."""
+
+    @property
+    def sessions(self) -> Sized:
+        """Who is connected."""
+
+    def drain(self) -> None:
+        """Begin the planned stop."""
 
     async def hand_over(self, channel: Channel, lock: StoreLock) -> Given:
         """Give everything away. Raises HandoverFailed."""
@@ -80,7 +89,11 @@ class Inside:
         who: messages.Adopted,
         logger: structlog.stdlib.BoundLogger,
     ) -> None:
-        """Do what the supervisor asks; when it is gone serve on, and wait for the next one. Until cancelled."""
+        """Do what the supervisor asks; when it is gone serve on, and wait for the next one. Until cancelled.
+
+        A server of `belfry up` that nobody supervises and nobody is connected to ends after a while (IDLE): the person
+        who killed its supervisor has forgotten it.
+        """
         while True:
             try:
                 async with trio.open_nursery() as nursery:
@@ -97,8 +110,20 @@ class Inside:
                 pass
             self.channel.close()
             logger.warning("the supervisor is gone; serving on, and waiting for the next one", pid=os.getpid())
-            await self._adopted(who)
+            async with trio.open_nursery() as nursery:
+                if self.tower:
+                    nursery.start_soon(self._end_when_forgotten, server, logger)
+                await self._adopted(who)
+                nursery.cancel_scope.cancel()
             logger.info("a new supervisor has taken this server", supervisor=self.supervisor)
+
+    async def _end_when_forgotten(self, server: Server, logger: structlog.stdlib.BoundLogger) -> None:
+        idle = 0.0
+        while idle < IDLE:
+            await trio.sleep(IDLE / 10)
+            idle = idle + IDLE / 10 if len(server.sessions) == 0 else 0.0
+        logger.warning("nobody supervises this server and nobody is connected to it: it ends")
+        server.drain()
 
     async def _give(self, server: Server, lock: StoreLock, descriptor: int) -> None:
         told: messages.FromServer

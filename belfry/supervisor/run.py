@@ -6,11 +6,13 @@ import os
 import socket
 import sys
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 from belfry import logs
+from belfry.database import make_directory
 from belfry.errors import Wrong
 from belfry.kinds import Switch
 from belfry.listen import CannotListen, bind
@@ -19,10 +21,10 @@ from belfry.notify import Notifier
 from belfry.settings import BY_NAME
 from belfry.supervisor import again, orphans
 from belfry.supervisor.child import Place
-from belfry.supervisor.supervisor import SIGNALS, Supervisor
+from belfry.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping, Sequence
+    from collections.abc import Mapping, MutableMapping
 
     from belfry.sources import Settings
 
@@ -32,23 +34,16 @@ FIRST_FD = 3  # SD_LISTEN_FDS_START
 
 def run_up(settings: Settings, flags: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
     """`belfry up`. Returns the exit code; raises Wrong."""
-    directory = settings["data"].expanduser().absolute()
-    place = Place(settings["server_id"], _command("up", flags), _environ(environ), f"up {directory}")
-    before = again.before(environ)
-    if before is not None:
-        place.chat, place.tower = before.sockets(0)
-    else:
-        given = given_listeners(environ)
-        with _closing_at_error() as opened:
-            if orphan := orphans.find(place.key):
-                orphan.close()  # it has the sockets; it is adopted when the loop runs
-            else:
-                place.chat = given.get(settings["port"]) or _first(given) or _bind(settings, settings["port"])
-                opened.extend(place.chat)
-                if settings["tower_port"] is not None:
-                    place.tower = given.get(settings["tower_port"]) or _bind_tower(settings)
-                    opened.extend(place.tower)
-    return _supervise([place], f"{socket.gethostname()}:{settings['port']}", settings, before, environ)
+    make_directory(settings)
+    directory = settings["data"].absolute()
+    given = given_listeners(environ)
+    port, tower = settings["port"], settings["tower_port"]
+    place = Place(
+        settings["server_id"], _command("up", flags), _environ(environ), f"up {directory}", port,
+        lambda: given.get(port) or _first(given) or _bind(settings, port),
+        lambda: given.get(tower) or _bind_tower(settings),
+    )  # fmt: skip
+    return _supervise([place], f"{socket.gethostname()}:{port}", settings, environ)
 
 
 def run_fleet(settings: Settings, flags: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
@@ -61,36 +56,49 @@ def run_fleet(settings: Settings, flags: Mapping[str, str], environ: MutableMapp
             f"{settings.origins['db'].words}: a SQLite file has one writer, and {len(ports)} ports are {len(ports)} "
             "servers; give a mysql:// address, or one port"
         )
-    before, given = again.before(environ), given_listeners(environ)
+    given = given_listeners(environ)
     places = []
-    with _closing_at_error() as opened:
-        for number, port in enumerate(ports):
-            name = f"{settings['server_id']}-{port}"
-            more = {"port": str(port), "server_id": name}
-            if settings["public_url"] and "{port}" in settings["public_url"]:
-                more["public_url"] = settings["public_url"].replace("{port}", str(port))
-            own = {key: text for key, text in flags.items() if key != "ports"} | more
-            place = Place(name, _command("serve", own), _environ(environ), f"fleet {settings['host']} {port}")
+    for port in ports:
+        more = {"port": str(port), "server_id": f"{settings['server_id']}-{port}"}
+        if "{port}" in (settings["public_url"] or ""):
+            more["public_url"] = settings["public_url"].replace("{port}", str(port))
+        own = {key: text for key, text in flags.items() if key != "ports"} | more
+        places.append(
+            Place(
+                more["server_id"], _command("serve", own), _environ(environ), f"fleet {settings['host']} {port}", port,
+                partial(_bound, settings, given, port),
+            )
+        )  # fmt: skip
+    return _supervise(places, f"{socket.gethostname()}:{','.join(map(str, ports))}", settings, environ)
+
+
+def _bound(settings: Settings, given: Mapping[int, list[socket.socket]], port: int) -> list[socket.socket]:
+    return given.get(port) or _bind(settings, port)
+
+
+def _supervise(places: list[Place], fleet: str, settings: Settings, environ: MutableMapping[str, str]) -> int:
+    before = again.before(environ)
+    with ExitStack() as opened:
+        for number, place in enumerate(places):
+            opened.callback(place.close)
             if before is not None:
                 place.chat, place.tower = before.sockets(number)
             elif orphan := orphans.find(place.key):
-                orphan.close()
+                orphan.close()  # it has the sockets; it is adopted when the loop runs
             else:
-                place.chat = given.get(port) or _bind(settings, port)
-                opened.extend(place.chat)
-            places.append(place)
-    return _supervise(places, f"{socket.gethostname()}:{','.join(map(str, ports))}", settings, before, environ)
-
-
-def _supervise(
-    places: list[Place], fleet: str, settings: Settings, before: again.State | None, environ: Mapping[str, str]
-) -> int:
-    logger = logs.set_up(settings["log_level"], settings["log_format"])
-    notifier = Notifier(environ.get(NOTIFY, ""), logger)
-    supervisor = Supervisor(places, fleet, settings["drain_deadline"], logger, notifier)
-    code = trio.run(supervisor.run, before)
-    if supervisor.again is not None:
-        again.begin(supervisor.again, sys.argv[1:])
+                place.bind()
+        logger = logs.set_up(settings["log_level"], settings["log_format"])
+        notifier = Notifier(environ.get(NOTIFY, ""), logger)
+        supervisor = Supervisor(places, fleet, settings["drain_deadline"], logger, notifier)
+        code, wrong = 0, None
+        try:
+            code = trio.run(supervisor.run, before)
+        except* Wrong as group:
+            wrong = group.exceptions[0]
+        if wrong is not None:
+            raise Wrong(str(wrong))
+        if supervisor.again is not None:
+            again.begin(supervisor.again, sys.argv[1:])
     return code
 
 
@@ -145,25 +153,3 @@ def _command(command: str, flags: Mapping[str, str]) -> list[str]:
 def _environ(environ: Mapping[str, str]) -> dict[str, str]:
     """The servers' environment: ours, without what is between us and the service manager."""
     return {name: text for name, text in environ.items() if name != NOTIFY and name not in LISTEN_FDS}
-
-
-class _closing_at_error:  # used like a function
-    """Close these listening sockets if what follows does not come to use them."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-
-    def __enter__(self) -> _closing_at_error:
-        return self
-
-    def extend(self, sockets: Sequence[socket.socket]) -> None:
-        for one in sockets:
-            self._stack.callback(one.close)
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            self._stack.close()
-        self._stack.pop_all()
-
-
-__all__ = ["SIGNALS", "run_fleet", "run_up"]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from belfry.listen import url
 from belfry.supervisor import again, messages
 from belfry.supervisor.child import Child, ChildFailed, find_orphan
 from belfry.supervisor.redeploy import PREPARE_TIMEOUT, RedeployFailed, now, replace
@@ -62,6 +63,7 @@ class Supervisor:
         self._logger = logger
         self._notifier = notifier
         self._stopping = False
+        self._served = False  # whether all was ready once
         self._redeploy = trio.Event()
         self._redeploying: trio.CancelScope | None = None
         self._over = trio.Event()
@@ -75,6 +77,7 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self._obey, signals)
+                self._notifier.status("starting")
                 if before is not None:
                     self._go_on(before)
                 elif not await self._start_all():
@@ -82,11 +85,15 @@ class Supervisor:
                 for post in self._posts:
                     self._nursery.start_soon(self._keep, post)
                 if not self._stopping:
-                    self._notifier.ready(f"{len(self._posts)} servers serve")
+                    self._served = True
+                    self._notifier.ready(self._status())
                     self._nursery.start_soon(self._redeploys)
                 await self._over.wait()
                 self._nursery.cancel_scope.cancel()
         return self._code
+
+    def _status(self) -> str:
+        return "serving on " + ", ".join(url(post.place.chat[0]) for post in self._posts)
 
     # --- the start ---------------------------------------------------------------------------------------------
 
@@ -111,7 +118,7 @@ class Supervisor:
         if orphan is not None:
             child = await Child.adopt(post.place, orphan)
             self._take(post, child)
-            self._logger.warning(f"{post.place.name} runs already: adopted, with its connections", pid=child.pid)
+            await self._adopted(post, child)
             return
         child = Child.start(post.place, successor=False)
         self._take(post, child)
@@ -121,6 +128,21 @@ class Supervisor:
         except trio.TooSlowError:
             await child.end()
             raise ChildFailed(f"it was not ready within {PREPARE_TIMEOUT:g} s") from None
+
+    async def _adopted(self, post: Post, child: Child) -> None:
+        """Keep what runs already, if it listens where it should; else move its clients and start it there."""
+        place = post.place
+        here = place.chat[0].getsockname()[1]
+        if place.port in (0, here):
+            self._logger.warning(
+                f"{place.name} runs already: adopted, with its connections; open {url(place.chat[0])}", pid=child.pid
+            )
+            return
+        self._logger.warning(f"{place.name} runs already, but on port {here}: it is stopped first", pid=child.pid)
+        child.signal(signal.SIGTERM)
+        await child.ended.wait()
+        place.bind()
+        await self._start(post)
 
     def _take(self, post: Post, child: Child) -> None:
         post.child, post.since = child, trio.current_time()
@@ -173,7 +195,7 @@ class Supervisor:
             self._redeploying = None
             if self._stopping:
                 return
-            self._notifier.ready(f"{len(self._posts)} servers serve")
+            self._notifier.ready(self._status())
             if done and await again.can_begin(self._logger):
                 # Blocked until the next supervisor listens: the default action of these is to end the process.
                 signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -268,14 +290,19 @@ class Supervisor:
                 continue
             if self._stopping:
                 self._logger.warning(f"{name}: stopped at once")
-                self._signal_all(signal.SIGTERM)
+                # What was acknowledged is durable, so this is as good as asking them to end at once, and surer.
+                self._code = 128 + number
+                self._signal_all(signal.SIGKILL)
                 continue
             self._logger.info(f"{name}: stopping, in {self._deadline:g} s at most; a second one stops at once")
             self._begin_stop()
 
     def _begin_stop(self) -> None:
+        if self._stopping:
+            return
         self._stopping = True
-        self._notifier.stopping(f"moving its clients, in {self._deadline:g} s at most")
+        if self._served:
+            self._notifier.stopping(f"moving its clients, in {self._deadline:g} s at most")
         if self._redeploying is not None:
             self._redeploying.cancel()
         self._nursery.start_soon(self._stop)

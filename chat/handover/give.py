@@ -136,13 +136,17 @@ class Giver:
                 plan = self._plan()
                 await self._hand(plan, frozen_at)
         except BaseException as error:
-            # Cancelled too: until Go they are ours, whatever happens to us.
+            # Cancelled too, and our own mistakes: until Go they are ours, whatever happens.
             with trio.CancelScope(shield=True, deadline=trio.current_time() + FROZEN_TIMEOUT):
                 await self._take_back(plan)
             if isinstance(error, (ChannelBroken, msgspec.MsgspecError)):
                 raise HandoverFailed(f"the successor ended while it took over: {error}") from None
             if isinstance(error, trio.TooSlowError):
                 raise HandoverFailed(f"the successor did not take over within {FROZEN_TIMEOUT:g} s") from None
+            if isinstance(error, Exception):
+                # The one barrier beside that of a connection: a redeploy that fails must cost nobody anything.
+                log.exception("the handover failed by an error of ours")
+                raise HandoverFailed("an error of ours, which the log has") from None
             raise
         self._server.hub.silence()
         return await self._let_go(plan)
@@ -200,7 +204,7 @@ class Giver:
     async def _freeze(self) -> None:
         """Stop reading, and wait until everything that was read is done: committed, acked, answered."""
         server = self._server
-        server.sessions.frozen = True
+        server.sessions.frozen = server.beats.held = True
         self._door.freeze()
         server.readers.freeze()
         for _ in range(2):  # those that were woken with bytes take one turn, what they wake another
@@ -278,7 +282,7 @@ class Giver:
         self._released = True
         self._lock.release()
         left = sum(one.session is not None for one in plan.left)
-        await self._say(record.Over(frozen_at, left))
+        await self._say(record.Over(frozen_at, left, self._server.state == "cordoned"))
         if not isinstance(await self._hear(), record.Taken):
             raise ChannelBroken("the successor said something else than that it has taken over")
         with trio.CancelScope(shield=True):  # not cut in two: one message that fits into the socket's buffer
@@ -300,7 +304,7 @@ class Giver:
         server.hub.release()
         self._door.thaw()
         server.readers.thaw()
-        server.sessions.frozen = False
+        server.sessions.frozen = server.beats.held = False
 
     # --- when the successor serves -----------------------------------------------------------------------------
 

@@ -43,6 +43,7 @@ class Report:
     version: str
     moved: int  # sockets that are ours now
     left_behind: int  # clients that were told to reconnect
+    cordoned: bool
     stall_ms: float  # from the last read of the old process to our first
 
 
@@ -246,7 +247,7 @@ class Taker:
         server.readers.thaw()
         stall = time.monotonic() - over.frozen_at
         offer = self._offer
-        return Report(offer.boot, offer.version, moved, over.left_behind, stall * 1_000)
+        return Report(offer.boot, offer.version, moved, over.left_behind, over.cordoned, stall * 1_000)
 
     def _forget(self) -> None:
         """Close our descriptors; the connections are the predecessor's."""

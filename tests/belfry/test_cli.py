@@ -61,7 +61,7 @@ def test_a_command_of_verbs_tells_them(capsys: pytest.CaptureFixture[str]) -> No
     ("argv", "line"),
     [
         (["srve"], '"srve" (argument) is no command; did you mean serve?'),
-        (["zzz"], '"zzz" (argument) is no command; there are up, serve, token, kick, db, bus, doctor, audit'),
+        (["zzz"], '"zzz" (argument) is no command; there are up, serve, fleet, token, kick, db, bus, doctor, audit'),
         (["tower"], "is no command"),
         (["--port", "1"], "--port (flag) stands before the command"),
         (["db"], "`belfry db` needs a verb: `belfry db migrate` or `belfry db status`"),

@@ -13,8 +13,8 @@ from chat.config import Config, Limits
 
 ROOT = Path(__file__).parents[2]
 NOT_SETTINGS = {
+    "boot",  # new at each start
     "version",  # the code's
-    "boot",  # the start's
     "secret",  # never a flag
     "limits",  # its fields are settings
 }
