@@ -94,7 +94,8 @@ def test_each_server_has_a_name_and_a_place_before_the_balancer() -> None:
 
 
 def test_only_the_balancer_can_be_reached_from_outside() -> None:
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["balancer"]
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["tower", "balancer"]
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES["tower"]["ports"])
 
 
 def test_the_image_is_small_and_nobodys() -> None:
