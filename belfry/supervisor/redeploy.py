@@ -7,6 +7,7 @@ and nobody notices. When it has them, no old code keeps running. One redeploy at
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,9 +55,10 @@ async def replace(place: Place, old: Child, nursery: trio.Nursery, prepared: Cal
         version = await _until_prepared(new)
         prepared(version)
         ours, theirs = Channel.pair()
-        with ours, theirs:
-            await old.send(messages.GiveAway(), [ours.fileno()])
-            given = True
+        with theirs:
+            with ours, suppress(ChildFailed):  # it has died: the successor hears that nobody is there, and begins
+                await old.send(messages.GiveAway(), [ours.fileno()])
+                given = True
             await new.send(messages.TakeOver(), [theirs.fileno()])
         serving = await _until_serving(new)
     except ChildFailed as failed:
