@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import autobahn, durable, fanout, handshake, memory, report, servers
+from bench import autobahn, drain, durable, fanout, handshake, memory, report, servers
 from bench.load import Generator
 from bench.pace import FULL, QUICK, Pace
 from bench.quiet import Quiet
@@ -38,6 +38,7 @@ def scenarios(kinds: tuple[servers.Kind, ...], pace: Pace) -> dict[str, Callable
     if servers.BELFRY in kinds:
         every["resume"] = lambda generator: handshake.resume_wave(generator, pace.sessions)
         every["churn"] = lambda generator: memory.churn(generator, pace.churn)
+        every["drain"] = lambda generator: drain.table(pace)
         every["autobahn"] = lambda generator: autobahn.table()
     return every
 

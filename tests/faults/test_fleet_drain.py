@@ -150,6 +150,7 @@ async def test_who_ignores_moving_is_closed_in_time(make_fleet: MakeFleet) -> No
         assert await leaving.wait() == 0, leaving.told()
         nursery.cancel_scope.cancel()
         await talk.until_acked(other)
+        await leaving.start()  # the history is read from the first one
 
 
 async def test_a_stop_while_the_bus_is_away(make_fleet: MakeFleet) -> None:
