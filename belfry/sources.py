@@ -34,6 +34,10 @@ REFUSED = {
     ("up", "db"): "`belfry up` keeps its database in the directory --data names; `belfry serve` takes --db",
     ("up", "bus"): "`belfry up` has its bus inside the process; `belfry serve` takes --bus",
     ("fleet", "data"): "`belfry fleet` takes --db URL and --bus URL; `belfry up` takes --data",
+    (
+        "tower",
+        "data",
+    ): "`belfry tower` takes --bus URL and --db URL; `belfry up` takes --data, and has its own tower",
     ("serve", "data"): "`belfry serve` takes --db URL and --bus URL; `belfry up` takes --data",
 }
 SECRET_PLACE = (

@@ -80,6 +80,7 @@ class Plan:
     bus: BusUrl = field(default_factory=MemoryUrl)
     manager: str = ""  # the socket of whoever wants to know when it serves; "" is nobody
     within: Inside | None = None  # the supervisor, if there is one
+    open_dashboard: bool = False  # of the tower beside it
 
 
 def run_up(settings: Settings, flags: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
@@ -170,6 +171,7 @@ def _run(
         human=logs.is_human(settings["log_format"], sys.stderr),
         manager=environ.get(VARIABLE, ""),
         within=within,
+        open_dashboard=settings.values.get("open_dashboard", False),
     )
     from chat.server import serve  # most of the start's time: Quart and Hypercorn
 
@@ -255,7 +257,7 @@ async def beside(
     from tower.config import Config as TowerConfig
     from tower.server import serve_tower
 
-    config = TowerConfig(version=__version__, open_dashboard=True)
+    config = TowerConfig(version=__version__, open_dashboard=plan.open_dashboard)
     bus = exchange.listener(f"tower/{plan.config.boot}")
     await serve_tower(config, store, bus, verify_by(tokens), listeners=listeners, task_status=task_status)
 

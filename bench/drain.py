@@ -9,25 +9,23 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import belfry_side
 from bench.crowd import Client, Crowd, busiest, share
-from bench.load import CACHE
+from bench.errors import Unmeasured
 from bench.report import Table, Target
 from bench.servers import CORES, LOAD_CORE, ROOT
 from chat.tokens import Tokens
-from compose.services import Kafka, Mysql
 from compose.services.service import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bench.ground import Ground, Plot
     from bench.pace import Pace
 
 ROOM = 100  # clients of the leaving server in one room, so that everybody hears something four times a second
@@ -81,13 +79,12 @@ class Outcome:
         )  # fmt: skip
 
 
-def table(pace: Pace) -> tuple[Table, list[Target]]:
+def table(ground: Ground, pace: Pace) -> tuple[Table, list[Target]]:
     """A drain, a kill, and what a team would have without either: its server ends, its clients try each second."""
     many = pace.sessions
     few = many * 3 // 5
-    with _services() as (db, bus):
-        drained = _belfry(db, bus, "drain", signal.SIGTERM, many, RESIDENTS)
-        killed = _belfry(db, bus, "kill", signal.SIGKILL, few, 1.0)
+    drained = _belfry(ground.plot("mysql"), signal.SIGTERM, many, RESIDENTS)
+    killed = _belfry(ground.plot("mysql"), signal.SIGKILL, few, 1.0)
     naive = _naive(many)
     rows = [
         drained.row("Belfry: SIGTERM, two others take over"),
@@ -121,12 +118,12 @@ def table(pace: Pace) -> tuple[Table, list[Target]]:
 # --- Belfry ------------------------------------------------------------------------------------------------------
 
 
-def _belfry(db: str, bus: str, name: str, number: signal.Signals, moving: int, residents: float) -> Outcome:
+def _belfry(plot: Plot, number: signal.Signals, moving: int, residents: float) -> Outcome:
     secret = secrets.token_hex(32)
     tokens = Tokens(secret.encode())
-    rooms = [f"{name}{at}" for at in range(max(1, moving // ROOM))]
+    rooms = [f"room{at}" for at in range(max(1, moving // ROOM))]
     with contextlib.ExitStack() as exits:
-        servers = [exits.enter_context(_serving(db, f"{bus}.{name}", f"s{at}", secret, rooms)) for at in range(3)]
+        servers = [exits.enter_context(_serving(plot, f"s{at}", secret, rooms)) for at in range(3)]
         crowd = Crowd([server.port for server in servers])
         exits.callback(crowd.close)
 
@@ -145,14 +142,14 @@ def _belfry(db: str, bus: str, name: str, number: signal.Signals, moving: int, r
 
 
 @contextlib.contextmanager
-def _serving(db: str, bus: str, id: str, secret: str, rooms: list[str]) -> Iterator[Server]:
+def _serving(plot: Plot, id: str, secret: str, rooms: list[str]) -> Iterator[Server]:
     port = free_port()
     flags = {
-        "server-id": id, "port": port, "bus": bus, "first-rooms": ",".join(rooms), "send-rate": 0,
+        "server-id": id, "port": port, "bus": plot.bus, "first-rooms": ",".join(rooms), "send-rate": 0,
         "connections": 20_000, "log-level": "warning",
     }  # fmt: skip
     command = [sys.executable, "-m", "belfry", "serve", *(f"--{name}={value}" for name, value in flags.items())]
-    with _process(command, {"BELFRY_SECRET": secret, "BELFRY_DB": db}) as process:
+    with _process(command, {"BELFRY_SECRET": secret, "BELFRY_DB": plot.db}) as process:
         _until_ready(process, port)
         yield Server(process, port, id)
 
@@ -191,7 +188,7 @@ def _happen(crowd: Crowd, servers: list[Server], number: signal.Signals) -> Outc
     everybody = len(crowd.clients)
     moving = [client for client in crowd.clients if client.group == "moving"]
     if not crowd.run(everybody / ARRIVALS + PATIENCE, lambda: crowd.live() == everybody):
-        raise SystemExit(f"bench: {everybody - crowd.live()} of {everybody} clients did not come in")
+        raise Unmeasured(f"{everybody - crowd.live()} of {everybody} clients did not come in")
     crowd.publish(SPOKEN * len({client.room for client in crowd.clients}))
     crowd.run(2.0)
     crowd.watch()
@@ -240,16 +237,6 @@ def _happen(crowd: Crowd, servers: list[Server], number: signal.Signals) -> Outc
 
 
 @contextlib.contextmanager
-def _services() -> Iterator[tuple[str, str]]:
-    """A database and a broker of our own; the address of each."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE, prefix="drain-") as directory:
-        free = Path(directory)
-        with Mysql(free / "mysql") as mysql, Kafka(free / "kafka") as kafka:
-            yield mysql.url, f"{kafka.url}?prefix=drain"
-
-
-@contextlib.contextmanager
 def _process(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """A process on all cores but the clients', ended with the block."""
     cores = set(CORES) - {LOAD_CORE} or set(CORES)
@@ -270,7 +257,7 @@ def _until_ready(process: subprocess.Popen[bytes], port: int) -> None:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
             return
         time.sleep(0.1)
-    raise SystemExit("bench: a server did not become ready")
+    raise Unmeasured("a server did not become ready")
 
 
 def _until_answering(server: Server) -> None:
@@ -279,4 +266,4 @@ def _until_answering(server: Server) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server.port), timeout=1):
             return
         time.sleep(0.1)
-    raise SystemExit("bench: the naive peer did not start")
+    raise Unmeasured("the naive peer did not start")

@@ -14,6 +14,7 @@ from chat.errors import Refused
 from chat.fanout import fan_out, fan_out_after_acks, message_frames
 from chat.frames import text_frame
 from chat.gaps import Gaps
+from chat.history import History
 from chat.live_room import MARKS, LiveRoom
 from chat.room import WINDOW_MESSAGES
 from chat.roster import Roster
@@ -65,6 +66,7 @@ class Hub:
         self._held: list[tuple[str, Sequence[Event]]] | None = None  # events that wait; None: they are taken at once
         self._silent = False
         self.gaps = Gaps(self, store, metrics, bus.quiet)
+        self.history = History(store, metrics)
         self.roster = Roster(self.publish, bus.quiet)
         metrics.gauges["bus_lost"] = lambda: bus.counts.lost
         metrics.gauges["bus_skipped"] = lambda: bus.counts.skipped
@@ -321,6 +323,7 @@ class Hub:
             for origin in peers.expired(now):
                 self.roster.drop(origin, self._rooms.values())
             self._forget_idle(now)
+            self.history.forget_old(now)
             await self.flush_marks()
 
     def _forget_idle(self, now: float) -> None:

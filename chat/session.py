@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator, Sequence
 
     from chat.live_room import LiveRoom
+    from chat.room import Room
     from chat.sessions import Sessions
     from chat.tokens import Identity
 
@@ -32,7 +33,7 @@ SLOW_LINGER = 5.0  # seconds for a slow reader to take what is under way, so tha
 IN_FLIGHT = 500  # sends of one session that wait for their ack; then nothing more is read from it
 STRIKES = 100  # refused frames in a row, with no good one between, before the session is closed 1008
 FRAMES_PER_SEND = 5  # frames of all kinds a session may send for each message it may send
-PAGE = 500  # messages a store read while catching up
+MARGIN = 100  # messages read beyond the window's start: it moves on while the store is read
 CATCH_UP_BYTES = 131_072  # of one write while catching up; far below outbox_bytes, or a good reader would look slow
 CATCH_UP_STALL = 30.0  # seconds a client that catches up may take nothing before it is too slow
 NOT_A_FRAME = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # the last: brackets without end
@@ -339,21 +340,24 @@ class Session:
 
     async def _catch_up(self, live: LiveRoom, frame: wire.Join) -> None:
         """Send all that was missed, piece by piece as the client reads it, until the rest is one piece."""
-        order, first, resumed = live.order, True, frame.after is not None
+        order, history, first, resumed = live.order, self._context.hub.history, True, frame.after is not None
         position, gap = _start(frame, live)
         while (rest := order.since(position)) is None or sum(map(len, rest)) > CATCH_UP_BYTES:
             # Never beyond the head: the store may be ahead of it, and what is would come a second time by fan-out.
-            page = rest or await self._context.hub.gaps.history(live, position, min(PAGE, order.head - position))
-            if not page:
-                raise StoreUnavailable("history ends below the head")
+            page = rest or await history.after(live, position, min(order.head, order.window_start + MARGIN))
             for piece in _pieces(page):
-                if first:
-                    self._context.metrics.gaps += gap
-                    self.outbox.post(self._joined_frame(live, piece, gap=gap))
-                    first = False
-                else:
-                    self.outbox.post(message_frames(order.name, piece))
-                position += len(piece)
+                async with history.turn:
+                    if first:
+                        whole = _with_window(order, position, piece)
+                        if whole is not None:  # most often: what was read reaches up to the window
+                            self._joined(live, whole, gap=gap, resumed=resumed)
+                            return
+                        self._context.metrics.gaps += gap
+                        self.outbox.post(self._joined_frame(live, piece, gap=gap))
+                        first = False
+                    else:
+                        self.outbox.post(message_frames(order.name, piece))
+                    position += len(piece)
                 await self._breathe()
         if first:
             self._joined(live, rest, gap=gap, resumed=resumed)
@@ -418,6 +422,17 @@ def _start(frame: wire.Join, live: LiveRoom) -> tuple[int, bool]:
     if after is not None and after[0] == order.epoch and after[1] <= order.head:
         return after[1], False
     return max(0, order.head - frame.limit), after is not None
+
+
+def _with_window(order: Room, position: int, piece: Sequence[bytes]) -> Sequence[bytes] | None:
+    """The piece behind a position and all that follows it from the window, if that is one write; else None.
+
+    A piece may overlap the window, which has moved on meanwhile; what follows it has not.
+    """
+    rest = order.since(position + len(piece))
+    if rest is None or sum(map(len, piece)) + sum(map(len, rest)) > CATCH_UP_BYTES:
+        return None
+    return [*piece, *rest]
 
 
 def _pieces(bodies: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -22,6 +22,7 @@ from db.folding import fold
 from db.migrations import migrate_sqlite, refuse_unfit
 from db.moments import moment, moment_text
 from db.numbering import Numbered, number
+from db.own_thread import OwnThread
 from db.records import (
     Appended,
     Bans,
@@ -178,7 +179,7 @@ class SqliteStore:
     def __init__(self, path: Path, writer: sqlite3.Connection, readers: list[sqlite3.Connection]) -> None:
         self._path = path
         self._writer = writer
-        self._writer_slot = trio.CapacityLimiter(1)
+        self._thread = OwnThread("sqlite writer")
         self._turn = trio.Lock()  # held from the numbering of a batch to its commit
         self._readers = readers  # the idle ones
         self._reader_slots = trio.CapacityLimiter(READERS)
@@ -212,7 +213,11 @@ class SqliteStore:
     async def append(self, drafts: Sequence[Draft], at: dt.datetime) -> list[Appended | RoomMissing]:
         """See Store. Raises ValueError for a NUL or a lone surrogate in any text; nothing was written then."""
         moment_text(at)
-        async with self._turn:
+        try:
+            self._turn.acquire_nowait()  # `async with` costs a round of the event loop, free or not
+        except trio.WouldBlock:
+            await self._turn.acquire()
+        try:
             guess = None
             if all(draft.room_id in self._heads for draft in drafts):
                 guess = _Batch(number(drafts, self._heads, {}, at), at)
@@ -222,6 +227,8 @@ class SqliteStore:
             self._heads.update(numbered.after)
             while len(self._heads) > HEADS:
                 del self._heads[next(iter(self._heads))]
+        finally:
+            self._turn.release()
         return numbered.outcomes
 
     async def live_room(self, name: str, recent: int, marks: int) -> LiveRoom | None:
@@ -337,7 +344,10 @@ class SqliteStore:
                     await self._reader_slots.acquire_on_behalf_of(object())
                 # The writer last: the last one to close writes the WAL back into the database.
                 closing = [*self._readers, self._writer]
-                await trio.to_thread.run_sync(_close, closing, limiter=self._writer_slot)
+                try:
+                    await self._thread.run(_close, closing)
+                finally:
+                    self._thread.stop()
         await trio.lowlevel.checkpoint()
 
     async def _write(self, work: Callable[..., T], *args: Any) -> T:
@@ -354,7 +364,7 @@ class SqliteStore:
                         _make_room(self._writer)
                     raise
 
-        return await trio.to_thread.run_sync(guarded, limiter=self._writer_slot)
+        return await self._thread.run(guarded)
 
     async def _read(self, work: Callable[..., T], *args: Any) -> T:
         """Run work(connection, *args) in a reader's thread."""

@@ -133,10 +133,12 @@ class Door:
                 request = parse(data[:end])
             except Refused as refused:
                 await _send(sock, _refusal(refused, close=True))
+                await _let_go(sock)
                 return
             data = data[end + 4 :]
             if not isinstance(request, Assign):
-                await self._web.serve(sock, request.head + data, endless=request.path == EVENTS)
+                begun = request.head + (data if request.body else b"")
+                await self._web.serve(sock, begun, body=request.body, endless=request.path == EVENTS)
                 return
             close = request.close or self._closing
             await _send(sock, self._assign(request, close=close))
@@ -183,6 +185,16 @@ async def _read_head(sock: socket.socket, data: bytes) -> bytes:
             return b""
         data += more
     return data
+
+
+async def _let_go(sock: socket.socket) -> None:
+    """Read for a moment what the client still sends, so that the answer is not reset away."""
+    with trio.move_on_after(1.0), contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+        while True:
+            await trio.lowlevel.wait_readable(sock)
+            if not sock.recv(65_536):
+                return
 
 
 async def _send(sock: socket.socket, data: bytes) -> None:

@@ -123,7 +123,8 @@ class Fleet:
                 return False
             if not beat.started_at:
                 beat = msgspec.structs.replace(beat, started_at=boot.beat.started_at)
-            if made >= LIVE and now - boot.heard_at >= made / 2:
+            # Much sooner it comes out of a log, much later it has waited for the bus.
+            if made >= LIVE and made / 2 <= now - boot.heard_at <= 2 * made + 1.0:
                 boot.skew = now - beat.made_at
             boot.skew = min(boot.skew, now - beat.made_at)
             boot.seen_at = max(boot.seen_at, beat.made_at + boot.skew)

@@ -19,6 +19,7 @@ USER = 256  # characters of a user or a room
 _REQUEST = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ([!-~]+) HTTP/1\.[01]")
 _ASSIGN = re.compile(rb"GET /v1/assign(?:\?([!-~]*))? HTTP/1\.1")
 _SLOW = re.compile(rb"\r\n(?:content-length|transfer-encoding|expect|upgrade)[ \t]*:", re.IGNORECASE)
+_BODY = re.compile(rb"\r\n(?:content-length|transfer-encoding)[ \t]*:", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection:[^\r\n]*\bclose\b", re.IGNORECASE)
 # What is between two hops only: a request goes to Hypercorn alone on its connection, and as plain HTTP/1.
 _HOP = re.compile(rb"(?:connection|keep-alive|proxy-connection|upgrade|http2-settings)[ \t]*:", re.IGNORECASE)
@@ -39,6 +40,7 @@ class Other:
 
     head: bytes
     path: str
+    body: bool  # whether more than the head belongs to it
 
 
 def parse(raw: bytes) -> Assign | Other:
@@ -52,7 +54,7 @@ def parse(raw: bytes) -> Assign | Other:
         raise Refused("bad_request", "the request line is not HTTP/1.1")
     lines = [line for line in rest.split(b"\r\n") if line and not _HOP.match(line)]
     head = b"\r\n".join([first, *lines, b"Connection: close"]) + b"\r\n\r\n"
-    return Other(head, request[1].partition(b"?")[0].decode())
+    return Other(head, request[1].partition(b"?")[0].decode(), _BODY.search(raw) is not None)
 
 
 def answer(status: int, body: bytes, headers: dict[str, str], *, close: bool) -> bytes:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LONG_DRAIN = 60.0  # seconds of ETA over which a drain is worth a look
 SLOW_COMMIT = 1_000.0  # ms; a sender waits for it
+STARTING = 15.0  # seconds a start may take before it is no excuse any more
 BUS_AWAY = 3.0  # seconds of a quiet bus that are told
 
 WORDS: dict[str, tuple[Level, str]] = {
@@ -125,7 +126,8 @@ def wrong(
         if server.refused
     ]
     living = [server for server in servers.values() if server.state not in GONE]
-    if living and not any(server.state == "ready" for server in living):
+    soon = any(server.state == "starting" and now - server.beat.started_at < STARTING for server in living)
+    if living and not soon and not any(server.state == "ready" for server in living):
         said.append("no server takes newcomers")
     said += [
         f"{server.id} needs another {server.beat.eta:.0f} s to drain"

@@ -97,14 +97,19 @@ class Rollouts:
                 found.append(_view(story))
         return found
 
-    def changed(self) -> list[RolloutRecord]:
-        """What is to be written to the database since this was asked before."""
-        ids, self._changed = self._changed, set()
-        return [_record(_view(self._stories[id])) for id in sorted(ids) if id in self._stories]
+    def changed(self) -> set[str]:
+        """The stories that are to be written to the database since this was asked before."""
+        ids, self._changed = self._changed & self._stories.keys(), set()
+        return ids
 
-    def unwritten(self, records: list[RolloutRecord]) -> None:
+    def unwritten(self, ids: set[str]) -> None:
         """These could not be written; they are told again."""
-        self._changed |= {record.id for record in records}
+        self._changed |= ids
+
+    def record(self, id: str) -> RolloutRecord | None:
+        """A story as the database has it; None if there were KEPT newer ones meanwhile."""
+        story = self._stories.get(id)
+        return _record(_view(story)) if story is not None else None
 
     def running(self) -> RolloutView | None:
         """The rollout that runs; the newest if several do."""

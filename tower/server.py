@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import socket
 
     from bus.bus import Bus
-    from db.store import Store
     from tower.api.auth import Verify
     from tower.config import Config
+    from tower.store import TowerStore
 
 log = logging.getLogger("belfry.tower")
 
@@ -32,7 +32,7 @@ LAST_WORDS = 1.0  # seconds for requests under way when the tower stops
 class TowerServer:
     """A tower behind its HTTP side, and its life. Without a bus it lives on the database, and the other way round."""
 
-    def __init__(self, config: Config, store: Store | None, bus: Bus | None, verify: Verify) -> None:
+    def __init__(self, config: Config, store: TowerStore | None, bus: Bus | None, verify: Verify) -> None:
         if store is None and bus is None:
             raise ValueError("a tower needs a bus or a database")
         self.tower = Tower(store, bus)
@@ -77,7 +77,7 @@ class TowerServer:
 
 async def serve_tower(
     config: Config,
-    store: Store | None,
+    store: TowerStore | None,
     bus: Bus | None,
     verify: Verify,
     *,

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from bus.bus import Bus
     from bus.events import Event
-    from db.store import Store
     from tower.fleet import Server
+    from tower.store import TowerStore
     from tower.verbs import Wish
     from tower.views import RolloutView
 
@@ -43,6 +43,7 @@ TABLE = 2.0  # seconds between two readings of the server table; servers write i
 PATIENCE = 1.5  # seconds for the database to answer one question
 LATE = 2.0  # seconds by which a look may come late before our own deafness explains everybody's silence
 FORGET = 60.0  # seconds between two times of letting go of who is gone for long
+OTHERS = 10  # rollouts that may have begun elsewhere since one that is to be written did
 BUS_GONE = 5.0  # seconds of a quiet bus after which an order would not be heard
 
 
@@ -56,7 +57,12 @@ class Tower:
     """The service behind the tower's HTTP API. Without a bus it knows what the database says, and can order nothing."""
 
     def __init__(
-        self, store: Store | None, bus: Bus | None, *, clock: Callable[[], float] | None = None, seed: int | None = None
+        self,
+        store: TowerStore | None,
+        bus: Bus | None,
+        *,
+        clock: Callable[[], float] | None = None,
+        seed: int | None = None,
     ) -> None:
         self.clock = clock or steady_clock()
         self.feed = Feed()
@@ -229,7 +235,8 @@ class Tower:
         return now
 
     def _note(self, note: Note) -> None:
-        level = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}[note.level]
+        # What is as it should be is for the dashboard; each server's and supervisor's own log has it besides.
+        level = {"info": logging.DEBUG, "warning": logging.WARNING, "error": logging.ERROR}[note.level]
         log.log(level, "%s", note.text)
         self.feed.note(note)
 
@@ -281,7 +288,9 @@ class Tower:
         bus_works = quiet is not None and quiet < notes.BUS_AWAY
         return bus_works or bool(self._store_works)
 
-    async def _read_table(self, store: Store, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def _read_table(
+        self, store: TowerStore, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         begun = False
         while True:
             works = False
@@ -304,20 +313,22 @@ class Tower:
             task_status = trio.TASK_STATUS_IGNORED
             await trio.sleep(TABLE)
 
-    async def _write_stories(self, store: Store) -> None:
+    async def _write_stories(self, store: TowerStore) -> None:
         while True:
             await self._write.wait()
             self._write = trio.Event()
-            records = self.rollouts.changed()
-            written = 0
-            with trio.move_on_after(PATIENCE * max(len(records), 1)):
+            ids = self.rollouts.changed()
+            with trio.move_on_after(PATIENCE * (1 + len(ids))):
                 try:
-                    for record in records:
-                        await store.put_rollout(record)
-                        written += 1
+                    # What another tower heard of the same story, such as the one in the process before this.
+                    self.rollouts.remember(await store.rollouts(len(ids) + OTHERS))
+                    for id in list(ids):
+                        if (record := self.rollouts.record(id)) is not None:
+                            await store.put_rollout(record)
+                        ids.discard(id)
                 except StoreError as error:
                     log.debug("a rollout was not written: %s", error)
-            if written < len(records):
-                self.rollouts.unwritten(records[written:])
+            if ids:
+                self.rollouts.unwritten(ids)
                 await trio.sleep(TABLE)
                 self._write.set()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 from hypercorn.config import Config as HypercornConfig
+from hypercorn.events import Closed
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -15,6 +16,7 @@ from hypercorn.utils import wrap_app
 if TYPE_CHECKING:
     import socket
 
+    from hypercorn.events import Event
     from hypercorn.typing import ASGIFramework, LifespanState
 
 SEND_TIMEOUT = 30.0  # seconds a client may take nothing of an answer
@@ -48,11 +50,26 @@ class WebServer:
                     await self._lifespan.wait_for_shutdown()
                 nursery.cancel_scope.cancel()
 
-    async def serve(self, sock: socket.socket, begun: bytes, *, endless: bool) -> None:
-        """Serve the one request that `begun` begins, and close; `endless` is for streams of events."""
+    async def serve(self, sock: socket.socket, begun: bytes, *, body: bool, endless: bool) -> None:
+        """Serve the one request that `begun` begins, and close; without `body` it is the whole of it.
+
+        `endless` is for streams of events.
+        """
         with trio.move_on_after(float("inf") if endless else LIFETIME) as life:
-            stream = _Stream(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), begun, life)
-            await TCPServer(self._app, self._config, self._context, self._state, stream)  # type: ignore[arg-type]  # wants less than an SSLStream
+            stream = _Stream(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), begun, body, life)
+            await _OneRequest(self._app, self._config, self._context, self._state, stream)  # type: ignore[arg-type]  # wants less than an SSLStream
+
+
+class _OneRequest(TCPServer):
+    """Hypercorn's server for one connection, which ends when its answer is complete, not when the client says so."""
+
+    stream: _Stream  # type: ignore[assignment]  # see above
+
+    async def protocol_send(self, event: Event) -> None:
+        # First, and without a checkpoint: the app's task, which tells this, may be cancelled as it ends.
+        if isinstance(event, Closed):
+            self.stream.end()
+        await super().protocol_send(event)
 
 
 class _Stream(trio.abc.HalfCloseableStream):
@@ -61,18 +78,33 @@ class _Stream(trio.abc.HalfCloseableStream):
     Hypercorn shields its sends without a timeout: a client that stops reading would hold the shutdown for ever.
     """
 
-    def __init__(self, stream: trio.SocketStream, begun: bytes, life: trio.CancelScope) -> None:
+    def __init__(self, stream: trio.SocketStream, begun: bytes, body: bool, life: trio.CancelScope) -> None:
         self._stream = stream
         self._begun = begun
+        self._body = body
         self._life = life
+        self._over = False
+        self._reading = trio.CancelScope()
         self.socket = stream.socket
+
+    def end(self) -> None:
+        """The answer is complete: who reads shall not wait for the peer to go."""
+        self._over = True
+        self._reading.cancel()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         if self._begun:
             await trio.lowlevel.checkpoint()
             begun, self._begun = self._begun, b""
             return begun
-        return bytes(await self._stream.receive_some(max_bytes))
+        while not self._over:
+            data = b""
+            with trio.CancelScope() as self._reading:
+                data = bytes(await self._stream.receive_some(max_bytes))
+            if self._body or not data:
+                return data
+            # Behind a whole request nothing follows on this connection; only its end is waited for.
+        return b""
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import sqlite3
 import sys
 from pathlib import Path
@@ -13,18 +12,11 @@ from pathlib import Path
 import trio
 
 from belfry.audit.observation import Row, Stored
+from compose.services.ports import free_port
 
 START_TIMEOUT = 60.0  # seconds; two on an idle machine, most of it imports
 TOLD_TIMEOUT = 60.0  # seconds; what is waited for comes at once, or after a broker's start
 STOP_TIMEOUT = 30.0  # seconds; the server's own deadline is shorter in these tests
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def lives(pid: int) -> bool:
@@ -95,6 +87,16 @@ class ServerProcess:
         except OSError:
             return []
         return [int(pid) for pid in children.split()]
+
+    def ports(self) -> set[int]:
+        """The local ports of its TCP connections over IPv4, as the kernel lists them."""
+        assert self.process is not None
+        inodes = set()
+        for one in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed since
+                inodes.add(os.readlink(one).removeprefix("socket:[").removesuffix("]"))
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return {int(row[1].partition(":")[2], 16) for row in rows if row[9] in inodes}
 
     async def wait(self) -> int:
         """Wait for its end; the exit code, negative for the signal that ended it."""

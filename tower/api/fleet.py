@@ -119,7 +119,7 @@ class FleetRoutes:
             order = msgspec.json.decode(body, type=Order) if body.strip() else Order()
         except msgspec.ValidationError as error:
             raise Refused("bad_request", f"the body does not fit: {error}") from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Refused("bad_json", f"the body is not JSON: {error}") from None
         wish = Wish(verb, order.per_second, order.deadline, order.force)
         return self._tower.order(server, wish, by, dry=bool(query_args.dry)), 202

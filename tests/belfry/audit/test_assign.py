@@ -17,6 +17,7 @@ from belfry.audit.assign import assigned
 from belfry.audit.backoff import Backoff
 from belfry.audit.client import Account, Client
 from belfry.audit.meter import Meter
+from belfry.audit.readers import Readers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,9 +86,11 @@ async def test_a_client_whose_server_is_gone_goes_where_the_tower_says() -> None
             async with tower(answer) as where:
                 first = TinyServer(reconnect={"tower": where.http})
                 async with first.running():
+                    readers = Readers()
+                    await nursery.start(readers.run)
                     client = Client(
                         "one", Account("u-one", "u-one"), [first.address], [ROOM],
-                        observe=lambda observation: None, meter=Meter(),
+                        observe=lambda observation: None, meter=Meter(), readers=readers,
                         backoff=Backoff(random.Random(1), base=0.01, cap=0.02),
                     )  # fmt: skip
                     nursery.start_soon(client.run)
