@@ -33,6 +33,10 @@ class ServerProcess:
         self._flags = flags
         self._killed: list[int] = []
 
+    def more(self, *flags: str) -> None:
+        """More flags for the next start."""
+        self._flags += flags
+
     def command(self) -> list[str]:
         """What is run."""
         belfry = [sys.executable, "-m", "belfry"]
