@@ -16,8 +16,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 WEB = Path(__file__).resolve().parent.parent.parent / "tower" / "web"
-POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " \
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
 BEAT = 0.5  # seconds between fleet events; the real tower's 2 s would only make the tests slow
 TOKEN, GUEST = "an-admin", "a-guest"
 

@@ -21,7 +21,7 @@ const TOAST_MS = 6_000; // long enough to read two lines
 
 const token = new Token();
 const api = new Api(() => token.value);
-const feed = new Feed("/v1/events", () => token.value, { state: connection, fleet: show, note: (note) => notes.add(note, fleet?.servers.map(({ id }) => id) ?? []) });
+const feed = new Feed("/v1/events", () => token.value, { state: connection, fleet: came, note: (note) => notes.add(note, fleet?.servers.map(({ id }) => id) ?? []) });
 const gate = new Gate(byId("gate-form"), (given) => {
   token.keep(given);
   feed.start();
@@ -48,6 +48,7 @@ let fleet = null; // the last that came
 let rollouts = []; // those of before, newest first
 let told = ""; // the rollout that ran when they were last asked for
 let toasting = null;
+let drawing = null;
 
 function connection(state) {
   const refused = state.name === "refused";
@@ -68,8 +69,16 @@ function connection(state) {
   tick();
 }
 
-function show(latest) {
+/** Draw what came last: when several have come since, as after a page was held up, those between are history. */
+function came(latest) {
+  drawing ??= setTimeout(() => {
+    drawing = null;
+    draw();
+  });
   fleet = latest;
+}
+
+function draw() {
   summary.show(fleet);
   story.show(current(fleet.rollout, rollouts, fleet.now), fleet.now);
   servers.show(fleet);
