@@ -109,7 +109,7 @@ def test_a_server_that_cannot_start_is_never_ready(tmp_path: Path, manager: tupl
     argv = [sys.executable, "-m", "belfry", "up", "--port", "0", "--data", str(tmp_path)]
     done = subprocess.run(argv, env=os.environ | {"NOTIFY_SOCKET": address}, capture_output=True, timeout=PATIENCE)
     assert done.returncode == 2
-    assert heard.recv(4096) == b"STATUS=opening the database"
+    assert heard.recv(4096) == b"STATUS=starting"
     heard.setblocking(False)
     with pytest.raises(BlockingIOError):
         heard.recv(4096)

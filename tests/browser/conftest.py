@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from uuid import uuid4
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+from compose.services.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,9 +42,7 @@ class Server:
     """`belfry up` on a port and a directory that stay the same over kills and restarts."""
 
     def __init__(self, data: Path, *flags: str) -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            self.port: int = taken.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.data = data
         self.log = data.with_suffix(".log")
@@ -182,7 +181,8 @@ class Person:
         return found
 
     def settled(self) -> None:
-        """Wait until nothing one said is on its way any more."""
+        """Wait until nothing one said is on its way any more; what was said just now is drawn in the next frame."""
+        self.page.evaluate("() => new Promise((drawn) => requestAnimationFrame(drawn))")
         expect(self.log.locator(".pending")).to_have_count(0, timeout=LIVE)
 
 
