@@ -73,6 +73,11 @@ class Server:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait(STOP_TIMEOUT)
 
+    def redeploy(self) -> None:
+        """SIGHUP: a successor takes over, sooner or later."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         assert self._process is not None

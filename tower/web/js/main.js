@@ -7,6 +7,7 @@ import { isStale } from "./connection.js";
 import { byId, say } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Gate } from "./gate.js";
+import { History } from "./history.js";
 import { Notes } from "./notes.js";
 import { current } from "./rollout.js";
 import { Servers } from "./servers.js";
@@ -44,9 +45,11 @@ const servers = new Servers(
   },
   (server, verb) => acts.open(server, verb),
 );
+const history = new History();
 let fleet = null; // the last that came
 let rollouts = []; // those of before, newest first
 let told = ""; // the rollout that ran when they were last asked for
+let lost = null; // the status by which the token that was kept was refused
 let toasting = null;
 let drawing = null;
 
@@ -55,13 +58,20 @@ function connection(state) {
   if (refused) {
     const tried = token.value !== null;
     token.forget();
+    if (tried && byId("gate").hidden) {
+      lost = state.status; // but where anybody may look, one may still do that
+      feed.start();
+      return;
+    }
     for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
     byId("app").hidden = true;
     byId("gate").hidden = false;
-    gate.ask(state.status, tried);
+    gate.ask(lost ?? state.status, tried || lost !== null);
+    lost = null;
     document.title = "Belfry tower";
   } else if (state.name === "live") {
     gate.passed();
+    lost = null;
     byId("gate").hidden = true;
     told = "";
   }
@@ -75,7 +85,7 @@ function came(latest) {
     drawing = null;
     draw();
   });
-  fleet = latest;
+  fleet = { ...latest, servers: history.complete(latest.servers, latest.now) };
 }
 
 function draw() {
