@@ -190,7 +190,7 @@ def test_a_rollout_is_told_while_it_happens(tower: FakeTower, watch: Watch) -> N
 def test_notes_come_once_newest_first(tower: FakeTower, watch: Watch) -> None:
     tower.note("s1 takes clients", at=time.time() - 20)
     tower.note("s4 fell silent", "error", at=time.time() - 10)
-    page = watch()
+    page = watch(refusals=True)
     notes = page.get_by_role("region", name="What happened").get_by_role("listitem")
     expect(notes).to_have_count(2)
     expect(notes.first).to_contain_text("Error: s4 fell silent")
