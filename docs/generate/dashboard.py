@@ -1,6 +1,6 @@
 """docs/images/dashboard.png: `python -m docs.generate.dashboard` takes the picture of a real fleet as it is redeployed.
 
-MySQL, Kafka, four servers under one supervisor, a tower, the audit as the people, and SIGHUP twice. It takes six minutes.
+MySQL, Kafka, four servers, their supervisor, a tower, the audit as the people, and two SIGHUPs. It takes six minutes.
 """
 
 from __future__ import annotations

@@ -96,11 +96,6 @@ class Server:
             assert time.monotonic() < deadline, self.log.read_text()[-4000:]
             time.sleep(0.05)
 
-    def redeploy(self) -> None:
-        """SIGHUP: a successor takes over, sooner or later."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGHUP)
-
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         assert self._process is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import LIVE, free_port
+from tests.browser.conftest import LIVE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,18 +38,16 @@ addEventListener("DOMContentLoaded", () => {
 class Tower:
     """The tower's address of a server of the tests, as far as somebody who opens it is concerned."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, url: str) -> None:
+        self.url = url
 
 
 @pytest.fixture
 def up(make_server: MakeServer) -> tuple[Server, Tower]:
     """`belfry up`, running, with its tower."""
-    tower = Tower(free_port())
-    server = make_server("--tower-port", str(tower.port))
+    server = make_server()
     server.start()
-    return server, tower
+    return server, Tower(server.dashboard())
 
 
 def admin_token(data: Path) -> str:
