@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 PICTURE = HOUSE / "docs" / "images" / "dashboard.png"
 SIZE: ViewportSize = {"width": 1440, "height": 1000}
 SCALE = 1.25  # sharp enough on a dense screen, and still 200 KB
-PORTS = (8401, 8402, 8403, 8404)
-TOWER = 8490
+PORTS = (8601, 8602, 8603, 8604)
+TOWER = 8690
 CLIENTS = 240
 RATE = 20  # messages a second, of all together
 WATCHED = 110  # seconds before each redeploy, so that the small lines have something to tell
