@@ -50,6 +50,7 @@ class Facts:
         return {
             "version": self.version,
             "addresses": list(self.addresses),
+            "dashboard": self.dashboard or None,
             "database": self.database,
             "bus": self.bus,
             "migrated": self.migrated or None,

@@ -13,19 +13,11 @@ import trio
 
 from belfry.audit.observation import Row, Stored
 from compose.services.ports import free_port
+from tests.family import children, kill_family, lives
 
 START_TIMEOUT = 60.0  # seconds; two on an idle machine, most of it imports
 TOLD_TIMEOUT = 60.0  # seconds; what is waited for comes at once, or after a broker's start
 STOP_TIMEOUT = 30.0  # seconds; the server's own deadline is shorter in these tests
-
-
-def lives(pid: int) -> bool:
-    """Whether the process is there, and no zombie."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
 class ServerProcess:
@@ -72,21 +64,15 @@ class ServerProcess:
     def signal(self, number: int) -> None:
         """Send a signal to the running process; kill -9 ends its server process too, as a power cut would."""
         assert self.process is not None
-        family = self.servers() if number == signal.SIGKILL else []
-        self.process.send_signal(number)
-        for pid in family:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        self._killed += family
+        if number == signal.SIGKILL:
+            self._killed += kill_family(self.process.pid)
+        else:
+            self.process.send_signal(number)
 
     def servers(self) -> list[int]:
         """The processes that a supervisor has started, the oldest first; none where there is no supervisor."""
         assert self.process is not None
-        try:
-            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        except OSError:
-            return []
-        return [int(pid) for pid in children.split()]
+        return children(self.process.pid)
 
     def ports(self) -> set[int]:
         """The local ports of its TCP connections over IPv4, as the kernel lists them."""
