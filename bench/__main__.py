@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import (
+    across,
     autobahn,
     behind,
     cross,
@@ -67,6 +68,8 @@ def scenarios(kinds: tuple[servers.Kind, ...], pace: Pace, ground: Ground) -> di
             "spread": lambda generator: spread.table(generator, ground, pace),
             "behind": lambda generator: behind.table(generator, ground, pace),
             "deep": lambda generator: deep.table(generator, ground, pace),
+            "drain": lambda generator: across.drain(ground, pace),
+            "crash": lambda generator: across.crash(ground, pace),
         }
     return every
 
