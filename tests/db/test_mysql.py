@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from trio_mysql.constants import COMMAND
 
 from compose.services import Mariadb, Mysql
 from db import mysql_append, mysql_pool
 from db.errors import OutcomeUnknown, StoreUnavailable, StoreUnusable
 from db.migrations import Migration, migrations
 from db.mysql import MysqlStore
+from db.mysql_batch import lock_rooms
 from db.mysql_connection import Connection
 from db.mysql_migrations import migrate_mysql, statements, status_mysql
 from db.records import Appended, Draft, Mark
@@ -282,6 +284,31 @@ async def test_who_falls_silent_while_it_holds_a_room_holds_it_for_seconds(serve
     with trio.fail_after(WAIT):
         assert await store.append([draft(room, "b")], NOW) == [Appended(1, NOW, True)]
     silent.drop()
+    await store.aclose()
+
+
+@pytest.mark.parametrize("how", ["half_a_packet", "an_answer_unread"])
+async def test_who_is_cut_off_while_it_holds_a_room_holds_it_for_seconds(
+    server: Server, url: MysqlUrl, how: str
+) -> None:
+    store = await made(url)
+    room = await store.create_room("lobby", "", "u", NOW)
+    cut = Connection(url)
+    await cut.open()
+    if how == "half_a_packet":
+        await mysql_append._Transaction(cut, url).locked([draft(room, "a")], careful=False)
+        await cut._write_bytes(b"\xff\xff\x0f\x00\x03INSERT INTO message")
+    else:  # 48 MB, more than the sockets take
+        long = b" UNION ALL ".join([b"SELECT REPEAT('x', 8000000)"] * 6)
+        lock = lock_rooms([draft(room, "a")]).encode()
+        await cut._execute_command(COMMAND.COM_QUERY, b";".join([mysql_append.SILENT, b"BEGIN", lock, long]))
+        held = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_rows_locked > 0 AND trx_query LIKE '%REPEAT%'"
+        with trio.fail_after(WAIT):
+            while not await as_admin(url, held):  # noqa: ASYNC110  # the database calls nobody
+                await trio.sleep(0.05)
+    with trio.fail_after(WAIT):
+        assert await store.append([draft(room, "b")], NOW) == [Appended(1, NOW, True)]
+    cut.drop()
     await store.aclose()
 
 
