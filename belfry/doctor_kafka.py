@@ -43,7 +43,8 @@ def records(seen: Survey) -> Check:
     if seen.largest_record >= BYTES + ENVELOPE:
         return Check("bus records", "ok", f"{says}, {BYTES + ENVELOPE:,} are the most we send")
     do = f"set message.max.bytes (broker) and max.message.bytes (topics) to {BYTES + ENVELOPE:,} or more"
-    return Check("bus records", "warn", f"{says}; larger commits reach other servers by the database, 1 s later", do)
+    says += "; larger commits reach other servers by the database, up to 5 s later"
+    return Check("bus records", "warn", says, do)
 
 
 def of_topic(topic: Topic, seen: Survey, url: KafkaUrl) -> Check:

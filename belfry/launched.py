@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from belfry import logs
+from belfry.bus import bus_of, label
 from belfry.database import opened, place_of
 from belfry.errors import Wrong
 from belfry.listen import bind, url
 from belfry.secret import needed_secret
 from belfry.sources import read_settings
 from belfry.up import config_of
-from bus.memory import Exchange
+from bus.open import open_bus
+from bus.url import MemoryUrl
 from chat.server import ChatServer
 from chat.tokens import Tokens
 from db.errors import StoreError
@@ -70,13 +72,15 @@ class Launched:
         secret = needed_secret(self._environ)
         port = settings["port"] if settings.given("port") else WEBSOCKET_PORT
         listeners = bind(settings["host"], port)
+        bus_url = bus_of(settings) or MemoryUrl()
         logger = logs.set_up(settings["log_level"], settings["log_format"], secrets=(secret.key,))
         config = config_of(settings, secret.key, listeners[0].getsockname()[1])
-        async with opened(place_of(settings)) as (store, migrated), trio.open_nursery() as nursery:
-            bus = Exchange().bus(config.server_id)
+        async with opened(place_of(settings)) as (store, migrated, _), trio.open_nursery() as nursery:
+            bus = open_bus(bus_url, f"{config.server_id}/{config.boot}")
             self._server = server = ChatServer(config, store, bus, Tokens(config.secret))
             await nursery.start(server.run, listeners)
-            logger.info("websockets open", addresses=[url(one) for one in listeners], migrated=migrated)
+            addresses = [url(one) for one in listeners]
+            logger.info("websockets open", addresses=addresses, migrated=migrated, bus=label(bus_url))
             await send({"type": "lifespan.startup.complete"})
             await receive()  # lifespan.shutdown; Hypercorn gives its app shutdown_timeout seconds (60) from here
             server.drain()

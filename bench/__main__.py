@@ -23,6 +23,7 @@ from bench import (
     memory,
     mysql,
     pair,
+    redeploy,
     report,
     servers,
     spread,
@@ -57,6 +58,7 @@ def scenarios(kinds: tuple[servers.Kind, ...], pace: Pace, ground: Ground) -> di
         every |= {
             "resume": lambda generator: handshake.resume_wave(generator, pace.sessions),
             "churn": lambda generator: memory.churn(generator, pace.churn),
+            "redeploy": lambda generator: redeploy.table(pace),
             "autobahn": lambda generator: autobahn.table(),
             # From here on over real services, which are started for the first of them.
             "cross": lambda generator: cross.table(generator, ground, pace),

@@ -34,6 +34,7 @@ RETRY = 0.5  # seconds between tries to reach a broker
 BLOCK_MS = 500  # longest a send may wait for metadata
 DELIVERY_MS = 5_000  # longest the library keeps trying to send a record
 UNDER_WAY = 2  # rounds not yet taken; what is published meanwhile gathers and goes together
+WARN = 60.0  # seconds between two warnings of records that are refused: a busy room has hundreds a second
 BATCH_BYTES = 262_144  # of a partition's records in one request; the common 16 KB is half a commit
 
 ping_time = struct.Struct(">d")
@@ -51,6 +52,7 @@ class Writer:
         self._wake = threading.Event()
         self._pinged = 0.0
         self._under_way = 0  # records
+        self._warned = -WARN
         self.stale = False  # set from the reader's thread: make another producer
 
     def put(self, event: Event) -> None:
@@ -177,3 +179,13 @@ class Writer:
         # The library appends the error to what was given with the callback, and direct calls give it first.
         self._counts.lost += sum(one for one in told if isinstance(one, int))
         log.debug("events were not sent: %r", told)
+        for error in told:
+            # What may go better by itself is the outage's, which has a line of its own.
+            if isinstance(error, KafkaError) and not error.retriable and time.monotonic() - self._warned > WARN:
+                self._warned = time.monotonic()
+                log.warning(
+                    "the brokers refuse a record (%s); other servers find its messages in the database, "
+                    "up to 5 s later; `belfry bus status --bus %s` says what to set",
+                    why(error),
+                    self._url,
+                )

@@ -44,7 +44,8 @@ class Session:
 
     __slots__ = (
         "_closing", "_context", "_frames", "_room_below", "_scope", "_sends", "_strikes", "expires_at", "from_json",
-        "heard", "identity", "in_flight", "outbox", "pinged", "rooms", "user", "websocket",
+        "given", "greeted", "heard", "identity", "in_flight", "outbox", "pinged", "rooms", "user", "waited",
+        "websocket",
     )  # fmt: skip
 
     def __init__(self, websocket: Websocket, context: Sessions) -> None:
@@ -54,6 +55,9 @@ class Session:
         self.in_flight = 0
         self.heard = context.now()  # when the last bytes came, by the event loop's clock
         self.pinged = False
+        self.greeted = False  # whether it said a good hello
+        self.given = False  # whether another process has its socket now
+        self.waited = 0.0  # seconds of HELLO_TIMEOUT that it used up in another process
         self._context = context
         self._closing: Closing | None = None
         self._scope: trio.CancelScope | None = None
@@ -70,13 +74,13 @@ class Session:
 
     async def run(self) -> None:
         """Serve the client until it leaves or is told to."""
-        context = self._context
         failed, linger, code = False, CLOSE_LINGER, 1006
         self.outbox.when_slow(self._slow)
         try:
             with trio.CancelScope() as self._scope:
                 try:
-                    await self._greet()
+                    if not self.greeted:
+                        await self._greet()
                     while True:
                         await self._handle_all(await self.websocket.receive())
                         while self.in_flight > IN_FLIGHT:
@@ -85,18 +89,42 @@ class Session:
                     self._closing = self._closing or ended.closing
                     failed, code = ended.failed, ended.code
         finally:
-            context.leave(self)
-            context.metrics.odd_frames += self.websocket.library_runs
-            closing = self._closing
-            if closing is SLOW:
-                linger = SLOW_LINGER
-                self.outbox.cut()
-            context.metrics.closes[closing.code if closing else code] += 1
-            if closing is not None and self.in_flight:
-                with trio.move_on_after(ACK_PATIENCE, shield=True):
-                    while self.in_flight:
-                        await self._fewer_in_flight()
-            await self.websocket.finish(closing, linger, failed=failed)
+            if self.given:
+                self.websocket.close()  # our descriptor only: the connection lives on
+            else:
+                await self._end(linger, code, failed=failed)
+
+    async def _end(self, linger: float, code: int, *, failed: bool) -> None:
+        """Leave everything, wait for what is in flight, and say goodbye."""
+        context, closing = self._context, self._closing
+        context.leave(self)
+        context.metrics.odd_frames += self.websocket.library_runs
+        if closing is SLOW:
+            linger = SLOW_LINGER
+            self.outbox.cut()
+        context.metrics.closes[closing.code if closing else code] += 1
+        if closing is not None and self.in_flight:
+            with trio.move_on_after(ACK_PATIENCE, shield=True):
+                while self.in_flight:
+                    await self._fewer_in_flight()
+        await self.websocket.finish(closing, linger, failed=failed)
+
+    @property
+    def closing(self) -> bool:
+        """Whether it has been told to end."""
+        return self._closing is not None
+
+    def give(self) -> None:
+        """Another process has the socket: end without a word to it."""
+        self.given = True
+        self.outbox.give_up()
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def own(self) -> bool:
+        """The socket is ours from here on; False if it was given back before that."""
+        self.given = self.outbox.broken
+        return not self.given
 
     def close(self, closing: Closing) -> None:
         """End the session from outside: nothing more is read, the close frame goes out behind what was posted."""
@@ -118,7 +146,7 @@ class Session:
 
     async def _greet(self) -> None:
         """Wait for hello and answer it; frames behind it in the same packet are handled too."""
-        with trio.move_on_after(HELLO_TIMEOUT) as patience:
+        with trio.move_on_after(HELLO_TIMEOUT - self.waited) as patience:
             payloads = await self.websocket.receive()
         if patience.cancelled_caught:
             raise Ended(NO_HELLO.code, NO_HELLO)
@@ -131,7 +159,7 @@ class Session:
             self._refuse("bad_frame", "the first frame is hello")
             raise Ended(POLICY.code, POLICY)
         try:
-            identity = self._context.tokens.verify(frame.token)
+            identity = self._context.identify(frame.token)
         except Refused as error:
             self._refuse(error.code, str(error))
             raise Ended(BAD_TOKEN.code, BAD_TOKEN) from None
@@ -148,8 +176,13 @@ class Session:
         await self._handle_all(payloads[1:])
 
     def _welcome(self, identity: Identity) -> None:
-        context, limits = self._context, self._context.config.limits
-        now = context.now()
+        self.be(identity)
+        self._context.enter(self)
+        self.outbox.post(self._context.welcome(self.user))
+
+    def be(self, identity: Identity) -> None:
+        """This is who says so from here on; a hello was good, here or in the process that had the socket before."""
+        limits, now = self._context.config.limits, self._context.now()
         self.identity = identity
         self.user = wire.User(identity.user_id, identity.name)
         self.from_json = wire.encode(self.user)
@@ -157,8 +190,7 @@ class Session:
         if limits.send_rate:
             self._sends = Bucket(limits.send_rate, limits.send_burst, now)
             self._frames = Bucket(limits.send_rate * FRAMES_PER_SEND, limits.send_burst * FRAMES_PER_SEND, now)
-        context.enter(self)
-        self.outbox.post(context.welcome(self.user))
+        self.greeted = True
 
     # --- frames ------------------------------------------------------------------------------------------------
 

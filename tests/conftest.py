@@ -1,33 +1,62 @@
-"""The real services, started at most once a session, when the first test asks; one that cannot start is an error."""
+"""The real services, started at most once, when the first test asks; one that cannot start is an error.
+
+Several pytest processes of one run (`-n 3`) share them: none of them sees more of the others than their load.
+"""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-from compose.services import Kafka, Mariadb, Mysql
+from compose.services import Kafka, Mariadb, Mysql, Shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+# No test says how fast anything is: on a machine that does other things too, none could.
+settings.register_profile("belfry", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("belfry")
+
+TESTS = Path(__file__).parent
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")  # which of several processes of one run this is; "" is the only one
+
+# The folders whose tests wait the longest, first: what is short then fills the gaps at the end.
+FIRST = ("faults", "browser", "bus", "compose", "db", "chat")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order what several processes share out among themselves, file by file."""
+    if WORKER:
+        rank = {folder: number for number, folder in enumerate(FIRST)}
+        items.sort(key=lambda item: rank.get(item.path.relative_to(TESTS).parts[0], len(rank)))
+
+
 @pytest.fixture(scope="session")
-def mysql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mysql]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """The services of this run."""
+    base = tmp_path_factory.getbasetemp()  # a process's own, below the run's if it is one of several
+    with Shared((base.parent if WORKER else base) / "services") as services:
+        yield services
+
+
+@pytest.fixture(scope="session")
+def mysql_server(shared: Shared) -> Mysql:
     """MySQL 8.0. A test that stops, pauses or sets anything on it takes a server of its own instead."""
-    with Mysql(tmp_path_factory.mktemp("mysql")) as server:
-        yield server
+    return shared.service(Mysql)
 
 
 @pytest.fixture(scope="session")
-def mariadb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mariadb]:
+def mariadb_server(shared: Shared) -> Mariadb:
     """MariaDB, with the same rule."""
-    with Mariadb(tmp_path_factory.mktemp("mariadb")) as server:
-        yield server
+    return shared.service(Mariadb)
 
 
 @pytest.fixture(scope="session")
-def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+def kafka_server(shared: Shared) -> Kafka:
     """Kafka, with the same rule; each test has topics of its own, by a prefix."""
-    with Kafka(tmp_path_factory.mktemp("kafka")) as server:
-        yield server
+    return shared.service(Kafka)

@@ -16,7 +16,8 @@ from compose.services.kafka import Kafka
 from compose.services.mariadb import Mariadb
 from compose.services.mysql import Mysql
 from compose.services.service import Service
+from compose.services.shared import Shared
 
-__all__ = ["SERVICES", "Kafka", "Mariadb", "Mysql", "Service", "ServiceError"]
+__all__ = ["SERVICES", "Kafka", "Mariadb", "Mysql", "Service", "ServiceError", "Shared"]
 
 SERVICES: dict[str, type[Service]] = {"mysql": Mysql, "mariadb": Mariadb, "kafka": Kafka}

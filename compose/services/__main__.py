@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from compose.services import SERVICES, Service, ServiceError
 from compose.services.cache import say
-from compose.services.service import HOST, free_port
+from compose.services.ports import free_port, is_free
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,20 +74,10 @@ def _port(kind: type[Service], data: Path) -> int:
     kept = data / f"{kind.name}.port"
     if kept.exists():
         return int(kept.read_text())
-    port = kind.port_wanted if _is_free(kind.port_wanted) else free_port()
+    port = kind.port_wanted if is_free(kind.port_wanted) else free_port()
     data.mkdir(parents=True, exist_ok=True)
     kept.write_text(str(port))
     return port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            tried.bind((HOST, port))
-        except OSError:
-            return False
-    return True
 
 
 def _how(running: Sequence[Service]) -> str:

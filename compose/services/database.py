@@ -6,7 +6,8 @@ import socket
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from compose.services.service import HOST, Service
+from compose.services.ports import HOST
+from compose.services.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING, ClassVar
 
 from compose.services.cache import PLUGIN, cache, cached, maven, need
-from compose.services.service import HOST, Service, free_port
+from compose.services.ports import HOST, free_port
+from compose.services.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 # Only the programs: the package `mariadb-server` would start a server of its own.
 PACKAGE = "mariadb-server-core"
+# Its installation script reads its defaults by this program, which Debian moved between packages in 10.11.19; the
+# server's package does not depend on the other.
+DEFAULTS = "my_print_defaults", "mariadb-client-core"
 
 
 class Mariadb(Database):
@@ -27,6 +30,7 @@ class Mariadb(Database):
     def fetch(cls) -> None:
         need("mariadbd", PACKAGE, "MariaDB 10.6 or newer")
         need("mariadb-install-db", PACKAGE, "MariaDB 10.6 or newer")
+        need(*DEFAULTS, "MariaDB 10.6 or newer with its my_print_defaults")
 
     def prepare(self) -> None:
         install = [

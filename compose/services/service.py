@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -13,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from compose.services.errors import ServiceError
+from compose.services.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
 
-HOST = "127.0.0.1"
 READY = 90.0  # seconds a start may take; 1 to 4 here, but a machine that runs all tests at once is slow
 STOP = 30.0  # seconds for a clean stop before it is killed; MySQL writes back its pages
 POLL = 0.02  # seconds between looks
@@ -197,11 +196,3 @@ class Service(ABC):
         if self._process is None:
             raise ServiceError(f"{self.name} does not run")
         self._process.send_signal(number)
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as chosen:
-        chosen.bind((HOST, 0))
-        port: int = chosen.getsockname()[1]
-        return port

@@ -13,7 +13,7 @@ from belfry.doctor_kafka import of_topic, records
 from bus.kafka_topics import Found, Survey, survey
 from bus.topics import MESSAGES, SERVERS, TOPICS
 from bus.url import KafkaUrl, parse_url
-from compose.services.service import free_port
+from compose.services.ports import free_port
 
 if TYPE_CHECKING:
     from compose.services import Kafka

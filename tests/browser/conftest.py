@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +17,9 @@ from uuid import uuid4
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+from compose.services.ports import free_port
+from tests.family import kill_family, wait_gone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,9 +44,7 @@ class Server:
     """`belfry up` on a port and a directory that stay the same over kills and restarts."""
 
     def __init__(self, data: Path, *flags: str) -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            self.port: int = taken.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.data = data
         self.log = data.with_suffix(".log")
@@ -71,8 +72,29 @@ class Server:
     def kill(self) -> None:
         """kill -9, and wait until it is gone."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
+        family = kill_family(self._process.pid)
         self._process.wait(STOP_TIMEOUT)
+        wait_gone(family)
+
+    def dashboard(self) -> str:
+        """Where its tower is; told a moment after it is ready."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while not (found := re.findall(r'"dashboard":\s*"([^"]+)"', self.log.read_text())):
+            assert time.monotonic() < deadline, self.log.read_text()[-4000:]
+            time.sleep(0.05)
+        told: str = found[-1]
+        return told
+
+    def redeploy(self) -> None:
+        """SIGHUP, and return when the new process serves."""
+        assert self._process is not None
+        done = self.log.read_text().count("redeployed 1 server")
+        self._process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 2 * START_TIMEOUT
+        while self.log.read_text().count("redeployed 1 server") == done:
+            assert self._process.poll() is None, self.log.read_text()[-4000:]
+            assert time.monotonic() < deadline, self.log.read_text()[-4000:]
+            time.sleep(0.05)
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
@@ -182,7 +204,8 @@ class Person:
         return found
 
     def settled(self) -> None:
-        """Wait until nothing one said is on its way any more."""
+        """Wait until nothing one said is on its way any more; what was said just now is drawn in the next frame."""
+        self.page.evaluate("() => new Promise((drawn) => requestAnimationFrame(drawn))")
         expect(self.log.locator(".pending")).to_have_count(0, timeout=LIVE)
 
 

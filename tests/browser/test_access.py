@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.browser.conftest import MakePerson, Server
+    from tests.browser.conftest import MakePerson, MakeServer, Server
 
     MakeRoom = Callable[[str, str], str]
 
@@ -95,10 +95,13 @@ def test_everything_by_keyboard(server: Server, make_person: MakePerson, make_ro
     expect(ada.field).to_be_focused()
     keyboard.type("no mouse was moved https://example.com")
     keyboard.press("Enter")
-    ada.settled()
-    # Backwards from the composer: the link in the log, the log itself.
+    link = page.get_by_role("link", name="https://example.com")
+    expect(link).to_be_visible()
+    # Backwards from the composer: the link in the log, delivered meanwhile or not, the log itself.
     keyboard.press("Shift+Tab")
-    expect(page.get_by_role("link", name="https://example.com")).to_be_focused()
+    expect(link).to_be_focused()
+    ada.settled()
+    expect(link).to_be_focused()
     keyboard.press("Shift+Tab")
     expect(ada.log).to_be_focused()
     # The first stop of the page leads past the rooms.
@@ -115,6 +118,30 @@ def test_everything_by_keyboard(server: Server, make_person: MakePerson, make_ro
     expect(page.get_by_label("Room name")).to_be_focused()
     keyboard.press("Escape")
     expect(page.get_by_role("button", name="New room")).to_be_focused()
+
+
+def test_the_keyboard_stays_in_a_message_that_changes(make_server: MakeServer, make_person: MakePerson) -> None:
+    server = make_server()
+    server.start()
+    ada = make_person(server)
+    ada.join("Ada")
+    server.kill()
+    ada.say("see https://example.com")
+    link = ada.log.get_by_role("link")
+    expect(link).to_be_visible()
+    ada.page.keyboard.press("Shift+Tab")
+    expect(link).to_be_focused()
+    server.start()
+    ada.live()
+    ada.settled()
+    expect(link).to_be_focused()
+    # A button that is gone once it is pressed leaves the keyboard in the log.
+    ada.say("\u200b\u200b")  # nothing that can be seen: refused
+    ada.log.get_by_role("button", name="Retry").focus()
+    ada.page.keyboard.press("Enter")
+    ada.settled()
+    assert ada.log.evaluate("(log) => log.contains(document.activeElement)")
+    ada.forgive("WebSocket connection", "Failed to load resource")
 
 
 def test_scrolling_back_is_silent_and_news_is_not(server: Server, make_person: MakePerson, make_room: MakeRoom) -> None:

@@ -23,7 +23,7 @@ from bus.kafka_topics import make_topics
 from bus.topics import CONTROL, MESSAGES, PRESENCE, SERVERS, TOPICS
 from bus.url import KafkaUrl
 from compose.services import Kafka
-from compose.services.service import free_port
+from compose.services.ports import free_port
 from tests.bus.conftest import WAIT, running, until_proved, url_of
 
 if TYPE_CHECKING:
@@ -264,7 +264,9 @@ async def test_a_commit_larger_than_a_record_comes_in_parts(kafka_url: KafkaUrl)
     ]
 
 
-async def test_a_record_the_broker_refuses_is_counted_and_the_next_arrives(kafka_url: KafkaUrl) -> None:
+async def test_a_record_the_broker_refuses_is_counted_told_once_and_the_next_arrives(
+    kafka_url: KafkaUrl, caplog: pytest.LogCaptureFixture
+) -> None:
     one, two = KafkaBus(kafka_url, "s1"), KafkaBus(kafka_url, "s2")
     async with running(one), running(two) as heard:
         await do(lambda: alter(kafka_url, MESSAGES.name, max_message_bytes="10000"))
@@ -274,6 +276,9 @@ async def test_a_record_the_broker_refuses_is_counted_and_the_next_arrives(kafka
         one.publish(Committed("lobby", 1, "k3f9", 3, [b"{}"]))
         await heard.until_count(1)
     assert heard.events == [("s1", Committed("lobby", 1, "k3f9", 3, [b"{}"]))]
+    (line,) = told(caplog, "refuse a record")
+    assert "MessageSizeTooLarge" in line
+    assert f"`belfry bus status --bus {kafka_url}`" in line
 
 
 async def test_records_that_cannot_be_read_are_one_line(kafka_url: KafkaUrl, caplog: pytest.LogCaptureFixture) -> None:

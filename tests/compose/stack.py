@@ -16,7 +16,7 @@ import yaml
 
 from compose.services import Kafka, Mysql
 from compose.services.cache import cache
-from compose.services.service import free_port
+from compose.services.ports import free_port
 from tests.compose import image
 
 if TYPE_CHECKING:

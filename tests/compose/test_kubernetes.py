@@ -17,7 +17,7 @@ import yaml
 from belfry.settings import BY_NAME
 from belfry.sources import warnings
 from belfry.up import LATE
-from compose.services.service import free_port
+from compose.services.ports import free_port
 from tests.compose import image
 from tests.compose.stack import COMPOSE
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import errno
 import os
 import sqlite3
 import subprocess
@@ -23,6 +22,7 @@ from db.errors import StoreUnavailable, StoreUnusable
 from db.records import Appended, Draft, Mark, Order, RoomMissing, RoomSort
 from db.sqlite import SqliteStore
 from db.sqlite_connection import connect
+from tests.faults.disk import fill, small_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,7 +202,7 @@ async def test_readers_do_not_wait_for_a_commit(tmp_path: Path) -> None:
         async with trio.open_nursery() as nursery:
             with write_locked(path):
                 nursery.start_soon(write)
-                while store._writer_slot.borrowed_tokens == 0:
+                while not store._thread.busy:
                     await trio.lowlevel.checkpoint()
                 for _ in range(sqlite.READERS + 1):
                     live = await store.live_room("lobby", 10, 10)
@@ -339,7 +339,7 @@ async def test_without_migrating_the_schema_must_be_there(tmp_path: Path) -> Non
         await SqliteStore.open(path, migrate=False)
     assert not path.exists()
     path.touch()  # an empty file is an empty database
-    with pytest.raises(StoreUnusable, match="lacks 1 of this version's migrations: run `belfry db migrate`"):
+    with pytest.raises(StoreUnusable, match="lacks 2 of this version's migrations: run `belfry db migrate`"):
         await SqliteStore.open(path, migrate=False)
     await (await SqliteStore.open(path)).aclose()
     await (await SqliteStore.open(path, migrate=False)).aclose()
@@ -373,38 +373,6 @@ def test_no_permission() -> None:
 
 
 # --- a full disk -----------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def small_disk(directory: Path, size: str) -> Iterator[Path]:
-    directory.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.fail(f"a full disk is tested on a small tmpfs: run as root, able to mount ({mounted.stderr.strip()})")
-    try:
-        yield directory
-    finally:
-        # Lazily: a test that fails may leave its store open, and the mount must not outlive it all the same.
-        subprocess.run(["umount", "-l", str(directory)], check=True)
-
-
-def fill(directory: Path) -> Path:
-    """Write a file until nothing more fits."""
-    ballast = directory / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        for size in (65_536, 4_096, 1):
-            try:
-                while True:
-                    file.write(b"\0" * size)
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-    return ballast
 
 
 async def append_until_full(store: SqliteStore, room_id: int, tag: str) -> tuple[int, list[Draft]]:

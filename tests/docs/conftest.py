@@ -14,6 +14,8 @@ import httpx
 import pytest
 import trio
 
+from compose.services.ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -27,7 +29,7 @@ class Server:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.data = directory / "data"
-        self.port = 0
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import ssl
 import subprocess
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, wrap_client_stream
 
+from compose.services.ports import free_port
 from tests.docs.page import block, put
 
 if TYPE_CHECKING:
@@ -41,12 +41,6 @@ http {{
     include {folder}/belfry.conf;
 }}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from compose.services.database import Database
+
 StartServer = Callable[..., Awaitable[ServerProcess]]
 MakeFleet = Callable[..., Awaitable[Fleet]]
 
@@ -58,12 +60,12 @@ async def make_fleet(faulty_mysql: Mysql, faulty_kafka: Kafka, tmp_path: Path) -
     """`await make_fleet(2)` gives two running servers over a database and topics of the test's own."""
     made: list[Fleet] = []
 
-    async def make(count: int = 2, *flags: str, start: bool = True) -> Fleet:
-        for service in (faulty_mysql, faulty_kafka):  # as the test before may have left them
+    async def make(count: int = 2, *flags: str, start: bool = True, database: Database = faulty_mysql) -> Fleet:
+        for service in (database, faulty_kafka):  # as the test before may have left them
             service.resume()
             if not service.is_running:
                 await trio.to_thread.run_sync(service.start)
-        fleet = await Fleet.make(f"fleet{next(_numbers)}", faulty_mysql, faulty_kafka, tmp_path, count, *flags)
+        fleet = await Fleet.make(f"fleet{next(_numbers)}", database, faulty_kafka, tmp_path, count, *flags)
         made.append(fleet)
         if start:
             await fleet.start()

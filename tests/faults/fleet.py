@@ -16,7 +16,7 @@ import trio
 from chat_world import Client, until
 
 from belfry.audit.address import read_address
-from belfry.audit.meter import Latencies
+from belfry.audit.latencies import Latencies
 from belfry.audit.observation import Acked, Saw, Sent
 from belfry.audit.run import Load, Run
 from chat.tokens import Tokens
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from belfry.audit.observation import Observation
     from belfry.audit.verdict import Verdict
-    from compose.services import Kafka, Mysql
+    from compose.services import Kafka
+    from compose.services.database import Database
 
 TALK_TIMEOUT = 180.0  # seconds from the first client to the verdict, the faults between included
 LONG = "BELFRY_SOAK"  # when this variable is set, faults last a minute
@@ -71,15 +72,18 @@ class Fleet:
     """The servers, and what they stand on."""
 
     name: str
-    mysql: Mysql
+    mysql: Database
     kafka: Kafka
     secret: str
     servers: list[FleetServer] = field(default_factory=list)
 
     @classmethod
-    async def make(cls, name: str, mysql: Mysql, kafka: Kafka, directory: Path, count: int, *flags: str) -> Fleet:
-        """A fleet with an empty database and topics of its own; nothing runs yet."""
-        await sql(mysql.admin_url(), f"CREATE DATABASE {name}")
+    async def make(cls, name: str, mysql: Database, kafka: Kafka, directory: Path, count: int, *flags: str) -> Fleet:
+        """A fleet with an empty database, a user and topics of its own; nothing runs yet."""
+        await sql(
+            mysql.admin_url(),
+            f"CREATE DATABASE {name}; CREATE USER {name} IDENTIFIED BY '{name}'; GRANT ALL ON {name}.* TO {name}",
+        )
         fleet = cls(name, mysql, kafka, secrets.token_urlsafe(48))
         for number in range(count):
             fleet.add(directory / f"{name}-{number}", *flags)
@@ -87,7 +91,11 @@ class Fleet:
 
     @property
     def db(self) -> str:
-        return self.mysql.admin_url(self.name)
+        return self.db_at(self.mysql.port)
+
+    def db_at(self, port: int) -> str:
+        """The database, reached by another port."""
+        return f"mysql://{self.name}:{self.name}@127.0.0.1:{port}/{self.name}"
 
     @property
     def bus(self) -> str:

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
-import socket
 import sqlite3
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import trio
 
 from belfry.audit.observation import Row, Stored
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from compose.services.ports import free_port
+from tests.family import children, kill_family, lives
 
 START_TIMEOUT = 60.0  # seconds; two on an idle machine, most of it imports
 TOLD_TIMEOUT = 60.0  # seconds; what is waited for comes at once, or after a broker's start
 STOP_TIMEOUT = 30.0  # seconds; the server's own deadline is shorter in these tests
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 class ServerProcess:
@@ -40,6 +31,7 @@ class ServerProcess:
         self.process: trio.Process | None = None
         self.environ: dict[str, str] | None = None  # of the next start; None is ours
         self._flags = flags
+        self._killed: list[int] = []
 
     def command(self) -> list[str]:
         """What is run."""
@@ -70,15 +62,37 @@ class ServerProcess:
             return False
 
     def signal(self, number: int) -> None:
-        """Send a signal to the running process."""
+        """Send a signal to the running process; kill -9 ends its server process too, as a power cut would."""
         assert self.process is not None
-        self.process.send_signal(number)
+        if number == signal.SIGKILL:
+            self._killed += kill_family(self.process.pid)
+        else:
+            self.process.send_signal(number)
+
+    def servers(self) -> list[int]:
+        """The processes that a supervisor has started, the oldest first; none where there is no supervisor."""
+        assert self.process is not None
+        return children(self.process.pid)
+
+    def ports(self) -> set[int]:
+        """The local ports of its TCP connections over IPv4, as the kernel lists them."""
+        assert self.process is not None
+        inodes = set()
+        for one in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed since
+                inodes.add(os.readlink(one).removeprefix("socket:[").removesuffix("]"))
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return {int(row[1].partition(":")[2], 16) for row in rows if row[9] in inodes}
 
     async def wait(self) -> int:
         """Wait for its end; the exit code, negative for the signal that ended it."""
         assert self.process is not None
         with trio.fail_after(STOP_TIMEOUT):
-            return await self.process.wait()
+            code = await self.process.wait()
+            while any(lives(pid) for pid in self._killed):  # noqa: ASYNC110  # not our children: nobody tells
+                await trio.sleep(0.005)
+            self._killed.clear()
+            return code
 
     async def kill(self) -> None:
         """kill -9, and wait until it is gone."""
@@ -88,7 +102,7 @@ class ServerProcess:
     async def end(self) -> None:
         """Be gone, whatever the test did, paused or running."""
         if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL)
+            self.signal(signal.SIGKILL)
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 10.0) as patience:
                 await self.process.wait()
             assert not patience.cancelled_caught, f"{self.process.pid} does not end"

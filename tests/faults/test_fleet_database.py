@@ -1,16 +1,29 @@
-"""MySQL dies and hangs: sends are refused for now, sockets stay, and nothing that was acknowledged is gone."""
+"""MySQL dies, hangs, cuts and refuses: sends are refused for now, sockets stay, nothing acknowledged is gone."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
+import pytest
 import trio
 from chat_world import until
 
+from compose.services import Mariadb
+from db.mysql_connection import Connection
+from db.url import MysqlUrl, parse_url
+from tests.db.mysql_proxy import Proxy
+from tests.faults.disk import fill, small_disk
 from tests.faults.fleet import lasting
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
     from tests.faults.conftest import MakeFleet
+    from tests.faults.fleet import Fleet, Talk
+
+CUTS = 12  # connections cut in the middle of a COMMIT
 
 
 async def test_the_database_is_killed_and_started_again(make_fleet: MakeFleet) -> None:
@@ -46,3 +59,133 @@ async def test_the_database_hangs(make_fleet: MakeFleet) -> None:
         assert [client.link for client in talk.run.clients] == links
     assert talk.verdict is not None
     assert talk.verdict.counts.resumes == 0
+
+
+async def test_connections_are_cut_in_the_middle_of_commits(make_fleet: MakeFleet) -> None:
+    """Before COMMIT arrives and after, by turns: what became of it is asked by its nonces, and nothing is doubled."""
+    fleet = await make_fleet(start=False)
+    proxy = Proxy(fleet.mysql.port)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(proxy.run)
+        for server in fleet.servers:
+            server.environ["BELFRY_DB"] = fleet.db_at(proxy.port)
+        await fleet.start()
+        async with fleet.talking() as talk:
+            links = [client.link for client in talk.run.clients]
+            for number in range(CUTS):
+                where = "after" if number % 2 else "before"
+                proxy.cut_next_commit(where)
+                await until(lambda number=number: proxy.cuts > number)  # type: ignore[misc]  # mypy knows no such default
+                talk.note(f"a connection is cut {where} a COMMIT", "cut")
+                await trio.sleep(0.2)
+            await talk.until_crossed("cut", 300)
+            assert [client.link for client in talk.run.clients] == links
+        nursery.cancel_scope.cancel()
+    for server in fleet.servers:
+        assert "the outcome of a commit is unknown, asking again" in server.told()
+    assert talk.verdict is not None
+    assert talk.verdict.counts.resumes == 0
+
+
+async def test_what_its_operator_has_to_mend_is_one_line_and_refused_for_now(make_fleet: MakeFleet) -> None:
+    fleet = await make_fleet()
+    async with fleet.talking() as talk, operator(fleet) as admin:
+        links = [client.link for client in talk.run.clients]
+        ((most,),) = (await admin.run(b"SELECT @@max_connections"))[-1].rows
+        for what, wrong, right, line in (
+            (
+                "read-only",
+                "SET GLOBAL super_read_only = ON",
+                "SET GLOBAL read_only = OFF",
+                "SET GLOBAL read_only = OFF",
+            ),
+            (
+                "without a free connection",
+                "SET GLOBAL max_connections = 1",  # and that is the operator's
+                f"SET GLOBAL max_connections = {most}",
+                "takes no more connections (error 1040): raise max_connections there",
+            ),
+            (
+                "under another password",
+                f"ALTER USER {fleet.name} IDENTIFIED BY 'another'",
+                f"ALTER USER {fleet.name} IDENTIFIED BY '{fleet.name}'",
+                "refuses the user or the password",
+            ),
+        ):
+            try:
+                await admin.run(wrong.encode())
+                await end_connections(admin, fleet.name)
+                talk.note(f"the database is {what}", what)
+                await until_refused(talk)
+                for server in fleet.servers:
+                    await server.until_told(line)
+            finally:
+                await admin.run(right.encode())
+            acked = talk.run.meter.acked
+            talk.note("it is mended", "after")
+            await until(lambda acked=acked: talk.run.meter.acked > acked + 20)  # type: ignore[misc]
+        assert [client.link for client in talk.run.clients] == links
+    assert talk.verdict is not None
+    assert talk.verdict.counts.resumes == 0
+
+
+@contextlib.asynccontextmanager
+async def operator(fleet: Fleet) -> AsyncIterator[Connection]:
+    """The administrator's connection, which stays when nobody else gets one."""
+    parsed = parse_url(fleet.mysql.admin_url())
+    assert isinstance(parsed, MysqlUrl)
+    connection = Connection(parsed)
+    await connection.open()
+    try:
+        yield connection
+    finally:
+        connection.drop()
+
+
+async def end_connections(admin: Connection, user: str) -> None:
+    """End what is open: it would go on as it was let in."""
+    found = await admin.run(f"SELECT id FROM information_schema.processlist WHERE user = '{user}'".encode())
+    for (number,) in found[-1].rows:
+        with contextlib.suppress(Exception):  # gone by itself meanwhile
+            await admin.run(f"KILL {number}".encode())
+
+
+async def until_refused(talk: Talk) -> None:
+    refused = talk.run.meter.errors["store_unavailable"]
+    await until(lambda: talk.run.meter.errors["store_unavailable"] > refused + 5)
+
+
+@pytest.fixture
+async def small_mariadb(tmp_path: Path) -> AsyncIterator[Mariadb]:
+    """A MariaDB whose tables are on a small disk of their own; its logs are on ours, where they always find space.
+
+    Without space for its binary log a server waits, and looks again once a minute; MySQL 8.0.15 dies of a full disk, in
+    the middle of taking a statement back.
+    """
+    with small_disk(tmp_path / "disk", "400m") as disk:
+        mariadb = Mariadb(disk)
+        mariadb.extra = [f"--log-bin={tmp_path / 'binlog'}"]
+        mariadb.log = tmp_path / "mariadb.log"
+        await trio.to_thread.run_sync(mariadb.start)
+        try:
+            yield mariadb
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(mariadb.stop)
+
+
+async def test_the_databases_disk_is_full(make_fleet: MakeFleet, small_mariadb: Mariadb) -> None:
+    fleet = await make_fleet(database=small_mariadb)
+    async with fleet.talking() as talk:
+        links = [client.link for client in talk.run.clients]
+        ballast = await trio.to_thread.run_sync(fill, small_mariadb.directory)
+        talk.note("the disk is full", "full")
+        await until_refused(talk)
+        await fleet.servers[0].until_told("is full or broken (1114: The table 'message' is full): look at it there")
+        acked = talk.run.meter.acked
+        ballast.unlink()
+        talk.note("there is space again", "after")
+        await until(lambda: talk.run.meter.acked > acked + 20)
+        await talk.until_crossed("after", 100)
+        assert [client.link for client in talk.run.clients] == links
+    assert small_mariadb.is_running

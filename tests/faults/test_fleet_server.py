@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import random
+import contextlib
 import signal
 from typing import TYPE_CHECKING
 
 import trio
 
+from db.mysql_connection import Connection
+from db.url import MysqlUrl, parse_url
 from tests.faults.fleet import lasting, sql
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
     from tests.faults.conftest import MakeFleet
     from tests.faults.fleet import Fleet, FleetServer
 
-# Transactions that hold rows and whose owner says nothing.
-SILENT = """\
-SELECT trx_id FROM information_schema.innodb_trx JOIN information_schema.processlist ON id = trx_mysql_thread_id
-WHERE db = '{}' AND command = 'Sleep' AND trx_rows_locked > 0"""
+# A fleet's transactions that wait for the lock of a room and have nothing else in hand, and those that hold rows while
+# their client says nothing; with the client's port.
+TRANSACTIONS = """\
+SELECT trx_id, SUBSTRING_INDEX(host, ':', -1) FROM information_schema.innodb_trx
+JOIN information_schema.processlist ON id = trx_mysql_thread_id WHERE db = '{}' AND """
+WAITING = TRANSACTIONS + "trx_state = 'LOCK WAIT' AND info LIKE 'SELECT%'"
+SILENT = TRANSACTIONS + "trx_rows_locked > 0 AND command = 'Sleep'"
+LOOK = 0.12  # seconds between looks; asked more often InnoDB answers from its last answer
 
 
 async def test_two_servers_write_one_hot_room(make_fleet: MakeFleet) -> None:
@@ -69,15 +77,54 @@ async def test_a_server_stands_still_while_it_holds_a_room(make_fleet: MakeFleet
 
 
 async def pause_holding(fleet: Fleet, server: FleetServer) -> None:
-    """Stop it, at a moment at which it holds rows."""
-    query = SILENT.format(fleet.name)
+    """Stop it, at a moment at which it holds rows and has said nothing of COMMIT.
+
+    We hold the room until the server waits for it with nothing behind the lock in its packet, stop it there, and let
+    go: it gets the lock, and cannot say what was to follow. A packet with everything up to COMMIT, which it sends while
+    nobody else writes there, would run to its end without it; then we let go and take the room again.
+    """
     with trio.fail_after(60.0):
         while True:
-            server.signal(signal.SIGSTOP)
-            held = await sql(fleet.mysql.admin_url(), query)
-            if held:
-                await trio.sleep(0.2)  # the other server's take milliseconds
-                if set(held) & set(await sql(fleet.mysql.admin_url(), query)):
+            async with held_room(fleet):
+                waits = await lock_waited_for(fleet, server)
+                if waits is not None:
+                    server.signal(signal.SIGSTOP)
+            if waits is not None:
+                if await holds(fleet, waits):
                     return
-            server.signal(signal.SIGCONT)
-            await trio.sleep(random.uniform(0.0, 0.05))
+                server.signal(signal.SIGCONT)
+            await trio.sleep(LOOK)
+
+
+@contextlib.asynccontextmanager
+async def held_room(fleet: Fleet) -> AsyncIterator[None]:
+    """Nobody else gets the rows of rooms while the block runs."""
+    parsed = parse_url(fleet.db)
+    assert isinstance(parsed, MysqlUrl)
+    holder = Connection(parsed)
+    await holder.open()
+    await holder.run(b"BEGIN;SELECT id FROM room FOR UPDATE")
+    try:
+        yield
+    finally:
+        holder.drop()  # which takes the transaction back
+
+
+async def lock_waited_for(fleet: Fleet, server: FleetServer) -> int | None:
+    """The server's transaction that waits for a room's lock alone; None if none comes before others give up waiting."""
+    return await found(fleet, WAITING, lambda _, port: port in server.ports(), looks=10)
+
+
+async def holds(fleet: Fleet, number: int) -> bool:
+    """Whether that transaction comes to hold rows in silence; it does not if it had waited too long by then."""
+    return await found(fleet, SILENT, lambda other, _: other == number, looks=20) is not None
+
+
+async def found(fleet: Fleet, query: str, wanted: Callable[[int, int], bool], looks: int) -> int | None:
+    """The first transaction that is wanted, by its number and its client's port."""
+    for _ in range(looks):
+        for number, port in await sql(fleet.mysql.admin_url(), query.format(fleet.name)):
+            if wanted(int(number), int(port)):
+                return int(number)
+        await trio.sleep(LOOK)
+    return None

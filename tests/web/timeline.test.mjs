@@ -85,6 +85,18 @@ test("a committed message stands below until it is heard", () => {
   assert.deepEqual(kinds(timeline), ["begin", "day", 1, 2, "end"]);
 });
 
+test("one's own message is the same row from the keyboard until it is heard", () => {
+  const timeline = filled([1]);
+  const row = (unsent = []) => rows(timeline, { unsent }).filter(({ fixed }) => fixed).at(-1);
+  const seen = [row([{ nonce: "n", text: "mine", at: at(1), state: "waiting" }])];
+  timeline.commit({ nonce: "n", seq: 2, text: "mine", at: at(1) });
+  seen.push(row());
+  timeline.append(message(2, "u1"), true);
+  seen.push(row());
+  assert.deepEqual(seen.map(({ key }) => key), ["nn", "nn", "nn"]);
+  assert.equal(new Set(seen.map(({ version }) => version)).size, 3);
+});
+
 test("one person's messages within five minutes are one group", () => {
   const timeline = filled([]);
   const said = [["u2", 0], ["u2", 5], ["u2", 11], ["u3", 11], ["u2", 11]];

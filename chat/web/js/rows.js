@@ -34,7 +34,8 @@ export function buildRows(timeline, { unsent, me, title, history }) {
       before = null;
     }
     const head = before === null || before.from.id !== message.from.id || message.ms - before.ms > GROUP_MS;
-    rows.push({ kind: "message", key: `m${message.seq}`, version: head, fixed: true, head, message });
+    const key = message.nonce ? `n${message.nonce}` : `m${message.seq}`; // the row it was on its way, if it was one
+    rows.push({ kind: "message", key, version: `${head}`, fixed: true, head, message });
     before = message;
   }
   for (const row of own(timeline, unsent, me)) {

@@ -10,7 +10,10 @@ import { dayNumber } from "./moments.js";
 const KEPT = 10_000; // messages kept when there are more than twice as many: about 5 MB
 const MAX = 2 * KEPT;
 
-/** @typedef {{seq: number, from: {id: string, name: string}, text: string, ms: number, day: number}} Line */
+/**
+ * `nonce` is that of a message that was written here and has just been heard.
+ * @typedef {{seq: number, from: {id: string, name: string}, text: string, ms: number, day: number, nonce?: string}} Line
+ */
 
 export class Timeline {
   /** @type {Line[]} */
@@ -66,6 +69,7 @@ export class Timeline {
     const line = lineOf(message);
     if (this.gapBefore === 0) this.gapBefore = line.seq;
     if (this.messages.length > 0 && line.seq !== this.last + 1) throw new Error(`${line.seq} follows ${this.last}`);
+    line.nonce = this.acknowledged.get(line.seq)?.nonce;
     this.messages.push(line);
     this.head = Math.max(this.head, line.seq);
     this.acknowledged.delete(line.seq);

@@ -12,6 +12,7 @@ import { Layout } from "./layout.js";
 
 const MARGIN = 800; // px above and below the view that are in the page too: a quick flick of the wheel
 const STICKY = 32; // px from the end that still count as being at the end
+const STOPS = "a, button"; // what the keyboard can stand on in a row
 const PASSES = 4; // of measuring and laying out again; two are enough unless estimates are far off
 
 export class Viewport {
@@ -172,7 +173,7 @@ export class Viewport {
         const element = this.#render(row);
         if (shown) {
           if (next === shown.element) next = element;
-          shown.element.replaceWith(element);
+          this.#replace(shown.element, element);
         }
         this.#heights.delete(row.key);
         shown = { element, version: row.version };
@@ -181,6 +182,15 @@ export class Viewport {
       if (next === shown.element) next = next.nextSibling;
       else this.#window.insertBefore(shown.element, next);
     }
+  }
+
+  /** Put a row's new element where its old one was, and the keyboard where it was in it. */
+  #replace(old, element) {
+    const stop = [...old.querySelectorAll(STOPS)].indexOf(document.activeElement);
+    old.replaceWith(element);
+    if (stop < 0) return;
+    const same = element.querySelectorAll(STOPS)[stop] ?? this.#scroller; // a button may be gone: it was pressed
+    same.focus({ preventScroll: true });
   }
 
   /** Measure the rows in the page that have not been; returns whether one differs from what the layout took it for. */
