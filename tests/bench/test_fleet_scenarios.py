@@ -171,7 +171,7 @@ def test_a_service_that_is_not_as_durable_as_is_said_ends_the_run(
     ground = Ground(servers.LOAD_CORE)
     assert "flush at commit 1, sync_binlog 1, binlog on" in ground._words(mysql_server)
     monkeypatch.setitem(DURABLE, "sync_binlog", 2)
-    with pytest.raises(SystemExit, match="not durable .*sync_binlog=1"):
+    with pytest.raises(SystemExit, match=r"not durable .*sync_binlog=1"):
         ground._words(mysql_server)
 
 
