@@ -15,9 +15,9 @@ from belfry.audit.observation import Row, Stored
 from compose.services.ports import free_port
 from tests.family import children, kill_family, lives
 
-START_TIMEOUT = 60.0  # seconds; two on an idle machine, most of it imports
+START_TIMEOUT = 120.0  # seconds; two on an idle machine, most of it imports
 TOLD_TIMEOUT = 60.0  # seconds; what is waited for comes at once, or after a broker's start
-STOP_TIMEOUT = 30.0  # seconds; the server's own deadline is shorter in these tests
+STOP_TIMEOUT = 120.0  # seconds; the server's own deadline is shorter in these tests
 
 
 class ServerProcess:
