@@ -7,6 +7,7 @@ and nobody notices. When it has them, no old code keeps running. One redeploy at
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,10 @@ async def replace(
             await old.send(messages.GiveAway(), [ours.fileno()])
             given = True
             await new.send(messages.TakeOver(), [theirs.fileno()])
-        serving = await _until_serving(new, old)
+        serving, answer = await _until_serving(new, old)
+        # Not to be cut short: from here on the sockets are the successor's, and this place is.
+        with trio.CancelScope(shield=True):
+            await _until_settled(old, answer)
     except _Kept as kept:
         await new.end()
         raise RedeployFailed(f"the handover failed: {kept}") from None
@@ -95,8 +99,11 @@ async def _until_prepared(new: Child, patience: float) -> str:
         raise ChildFailed(f"it was not ready within {patience:g} s (--ready-deadline)") from None
 
 
-async def _until_serving(new: Child, old: Child) -> messages.Serving:
-    """The successor's word that it serves. Raises ChildFailed, or _Kept as soon as the old one says so."""
+async def _until_serving(new: Child, old: Child) -> tuple[messages.Serving, messages.FromServer | None]:
+    """The successor's word that it serves, and the old one's if it came first.
+
+    Raises ChildFailed, and _Kept or _BothGone as soon as the old one says so.
+    """
     serving: messages.Serving | None = None
     failed: ChildFailed | None = None
     answer: messages.FromServer | None = None
@@ -116,7 +123,7 @@ async def _until_serving(new: Child, old: Child) -> messages.Serving:
             answer = await old.hear()
         except ChildFailed:
             return  # it is dead: the successor, which perhaps has everything, tells how that went
-        if isinstance(answer, messages.Kept):
+        if not _is_settled(answer):
             nursery.cancel_scope.cancel()
 
     with trio.move_on_after(TAKE_TIMEOUT):
@@ -124,12 +131,24 @@ async def _until_serving(new: Child, old: Child) -> messages.Serving:
             nursery.start_soon(hear_new)
             nursery.start_soon(hear_old)
     if serving is not None:
-        return serving
+        return serving, answer
     if isinstance(answer, messages.Kept):
         raise _Kept(answer.why)
     if answer is not None:
-        raise _BothGone(f"the successor died right after it had the sockets: {failed or 'it fell silent'}")
+        raise _BothGone(f"the successor failed right after it had the sockets: {failed or 'it fell silent'}")
     raise failed or ChildFailed(f"it did not take over within {TAKE_TIMEOUT:g} s")
+
+
+def _is_settled(answer: messages.FromServer) -> bool:
+    return isinstance(answer, messages.Gave) and answer.settled
+
+
+async def _until_settled(old: Child, answer: messages.FromServer | None) -> None:
+    """The old process's word that its successor lives. Raises _BothGone if it saw it die."""
+    with trio.move_on_after(END_TIMEOUT), suppress(ChildFailed):  # dead itself: nobody can tell
+        answer = answer or await old.hear()
+    if answer is not None and not _is_settled(answer):
+        raise _BothGone("the successor failed right after it had the sockets")
 
 
 async def _old_goes_on(old: Child, why: str, *, asked: bool) -> None:
