@@ -30,6 +30,7 @@ class ServerProcess:
         self.log = data.with_suffix(".log")
         self.process: trio.Process | None = None
         self.environ: dict[str, str] | None = None  # of the next start; None is ours
+        self.cwd: Path | None = None  # where it runs; None is where we do
         self._flags = flags
         self._killed: list[int] = []
 
@@ -45,7 +46,9 @@ class ServerProcess:
     async def launch(self) -> None:
         """Start the process; it is not ready yet."""
         with self.log.open("ab") as log:
-            self.process = await trio.lowlevel.open_process(self.command(), stdout=log, stderr=log, env=self.environ)
+            self.process = await trio.lowlevel.open_process(
+                self.command(), stdout=log, stderr=log, env=self.environ, cwd=self.cwd
+            )
 
     async def start(self) -> None:
         """Start, and return once it is ready. Fails the test if it ends instead."""
