@@ -17,6 +17,7 @@ from bench import (
     behind,
     cross,
     deep,
+    drain,
     durable,
     fanout,
     handshake,
@@ -69,6 +70,7 @@ def scenarios(kinds: tuple[servers.Kind, ...], pace: Pace, ground: Ground) -> di
             "spread": lambda generator: spread.table(generator, ground, pace),
             "behind": lambda generator: behind.table(generator, ground, pace),
             "deep": lambda generator: deep.table(generator, ground, pace),
+            "drain": lambda generator: drain.table(ground, pace),
         }
     return every
 
