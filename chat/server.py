@@ -112,6 +112,8 @@ class ChatServer:
             raise Refused(
                 "store_unavailable", "the database cannot answer now", temporary=True, retry_ms=1_000
             ) from None
+        if self.sessions.frozen:  # since a moment ago: this process may not write any more
+            raise Refused("draining", "this server is stopping", temporary=True, retry_ms=1_000)
         waiter = _Waiter(user)
         self.committer.submit(Draft(live.order.id, user.id, user.name, nonce, text), live, waiter)
         return await waiter.outcome()

@@ -13,13 +13,13 @@ import trio
 
 from belfry import logs
 from belfry.database import make_directory
-from belfry.errors import Wrong
+from belfry.errors import Wrong, first_of
 from belfry.kinds import Switch
 from belfry.listen import CannotListen, bind
 from belfry.notify import VARIABLE as NOTIFY
 from belfry.notify import Notifier
 from belfry.secret import needed_secret
-from belfry.settings import BY_NAME
+from belfry.settings import BY_NAME, settings_of
 from belfry.supervisor import again, orphans
 from belfry.supervisor.child import Place
 from belfry.supervisor.supervisor import Supervisor
@@ -62,12 +62,13 @@ def run_fleet(settings: Settings, flags: Mapping[str, str], environ: MutableMapp
             "servers; give a mysql:// address, or one port"
         )
     given = given_listeners(environ)
+    served = {setting.name for setting in settings_of("serve")}
     places = []
     for port in ports:
         more = {"port": str(port), "server_id": f"{settings['server_id']}-{port}"}
         if "{port}" in (settings["public_url"] or ""):
             more["public_url"] = settings["public_url"].replace("{port}", str(port))
-        own = {key: text for key, text in flags.items() if key != "ports"} | more
+        own = {key: text for key, text in flags.items() if key in served} | more
         places.append(
             Place(
                 more["server_id"], _command("serve", own), _environ(environ), f"fleet {settings['host']} {port}", port,
@@ -94,12 +95,12 @@ def _supervise(places: list[Place], fleet: str, settings: Settings, environ: Mut
                 place.bind()
         logger = logs.set_up(settings["log_level"], settings["log_format"])
         notifier = Notifier(environ.get(NOTIFY, ""), logger)
-        supervisor = Supervisor(places, fleet, settings["drain_deadline"], logger, notifier)
+        supervisor = Supervisor(places, fleet, settings["drain_deadline"], settings["ready_deadline"], logger, notifier)
         code, wrong = 0, None
         try:
             code = trio.run(supervisor.run, before)
         except* Wrong as group:
-            wrong = group.exceptions[0]
+            wrong = first_of(group)
         if wrong is not None:
             raise Wrong(str(wrong))
         if supervisor.again is not None:

@@ -258,6 +258,7 @@ class Taker:
             else:
                 self._door.adopt_request(sock, stranger.begun)
         server.sessions.frozen = False
+        server.sessions.direct = over.direct
         server.hub.release()
         server.hub.taken_over()
         server.readers.thaw()
