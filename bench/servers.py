@@ -172,12 +172,12 @@ def _wait_until_it_answers(server: Server) -> None:
 
 
 def _end(server: Server) -> None:
-    family = server.processes()
+    everybody = family(server.process.pid)
     server.process.send_signal(signal.SIGTERM)
     try:
         server.process.wait(STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
-        for pid in family:  # the supervisor first: it would start another
+        for pid in everybody:  # the supervisor first: it would start another
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         server.process.wait()
