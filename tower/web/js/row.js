@@ -8,11 +8,11 @@ import { count, millis, NOTHING, rate, span } from "./words.js";
 export const VERBS = { cordon: "Cordon", uncordon: "Uncordon", drain: "Drain", abort: "Abort" };
 const LATE = 6; // seconds; three missed beats
 
-/** How far a drain is, in words. Pure. */
+/** How far a drain is, in two short lines. Pure. */
 export function drainWords({ to_move: all, moved, per_second: pace, eta_s: eta }) {
   if (moved >= all) return `${count(moved)} moved`;
-  const rest = eta > 0 ? `, about ${span(Math.ceil(eta))} left` : "";
-  return `${count(moved)} of ${count(all)} moved${rest}${pace > 0 ? `, ${rate(pace)}/s` : ""}`;
+  const rest = [eta > 0 && `about ${span(Math.ceil(eta))} left`, pace > 0 && `${rate(pace)}/s`].filter(Boolean);
+  return [`${count(moved)} of ${count(all)} moved`, rest.join(", ")].filter(Boolean).join(",\n");
 }
 
 export class Row {
