@@ -76,7 +76,7 @@ export class Row {
     say(this.#limit, server.handshakes_per_second > 0 ? `of ${count(server.handshakes_per_second)}` : "");
     say(this.#age, server.age_s < 2.5 ? "now" : `${span(server.age_s)} ago`);
     mark(this.#age, "class", server.age_s >= LATE && server.state !== "stopped" ? "late" : null);
-    for (const [verb, button] of Object.entries(this.#verbs)) button.hidden = !state.verbs.includes(verb);
+    this.#offer(state.verbs);
     this.#latest = [server.history, now];
     if (this.#seen) this.#draw();
   }
@@ -89,6 +89,12 @@ export class Row {
 
   #draw() {
     this.#spark.show(...this.#latest);
+  }
+
+  #offer(verbs) {
+    const focused = Object.values(this.#verbs).includes(document.activeElement) ? document.activeElement : null;
+    for (const [verb, button] of Object.entries(this.#verbs)) button.hidden = !verbs.includes(verb);
+    if (focused?.hidden) this.#verbs[verbs[0]]?.focus(); // the keyboard stays with the server whose state it changed
   }
 
   #showDrain(drain) {
