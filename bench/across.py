@@ -80,6 +80,11 @@ def hosts(ground: Ground) -> Iterator[Hosts]:
                  "--guests", "--send-rate=0", "--connections=20000", f"--handshakes-per-second={BUDGET}", *common]
             )  # fmt: skip
         started: list[subprocess.Popen[bytes]] = []
+        migrated = subprocess.run(
+            [sys.executable, "-m", "belfry", "db", "migrate"], env=environ, cwd=ROOT, capture_output=True, text=True
+        )
+        if migrated.returncode:
+            raise Unmeasured(migrated.stderr.strip().splitlines()[-1])
         try:
             for number, command in enumerate(commands):
                 with (found.directory / f"{number}.log").open("wb") as log:
