@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import (
-    across,
     autobahn,
     behind,
     cross,
     deep,
+    drain,
     durable,
     fanout,
     handshake,
@@ -28,6 +28,7 @@ from bench import (
     report,
     servers,
     spread,
+    tower,
 )
 from bench.errors import Unmeasured
 from bench.ground import Ground, cores_words
@@ -60,6 +61,7 @@ def scenarios(kinds: tuple[servers.Kind, ...], pace: Pace, ground: Ground) -> di
             "resume": lambda generator: handshake.resume_wave(generator, pace.sessions),
             "churn": lambda generator: memory.churn(generator, pace.churn),
             "redeploy": lambda generator: redeploy.table(pace),
+            "tower": lambda generator: tower.table(),
             "autobahn": lambda generator: autobahn.table(),
             # From here on over real services, which are started for the first of them.
             "cross": lambda generator: cross.table(generator, ground, pace),
@@ -68,8 +70,7 @@ def scenarios(kinds: tuple[servers.Kind, ...], pace: Pace, ground: Ground) -> di
             "spread": lambda generator: spread.table(generator, ground, pace),
             "behind": lambda generator: behind.table(generator, ground, pace),
             "deep": lambda generator: deep.table(generator, ground, pace),
-            "drain": lambda generator: across.drain(ground, pace),
-            "crash": lambda generator: across.crash(ground, pace),
+            "drain": lambda generator: drain.table(ground, pace),
         }
     return every
 

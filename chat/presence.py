@@ -111,7 +111,7 @@ class Presence:
     def state(self, now: float) -> PresenceState:
         """Everything but the sockets here, for the process that takes them over."""
         return PresenceState(
-            self._names,
+            dict(self._names),
             list(self._told),
             {user_id: when - now for user_id, when in self._leaving.items()},
             {origin: list(users) for origin, users in self._elsewhere.items()},
