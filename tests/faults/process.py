@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sqlite3
 import sys
@@ -73,16 +72,6 @@ class ServerProcess:
         """The processes that a supervisor has started, the oldest first; none where there is no supervisor."""
         assert self.process is not None
         return children(self.process.pid)
-
-    def ports(self) -> set[int]:
-        """The local ports of its TCP connections over IPv4, as the kernel lists them."""
-        assert self.process is not None
-        inodes = set()
-        for one in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # closed since
-                inodes.add(os.readlink(one).removeprefix("socket:[").removesuffix("]"))
-        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        return {int(row[1].partition(":")[2], 16) for row in rows if row[9] in inodes}
 
     async def wait(self) -> int:
         """Wait for its end; the exit code, negative for the signal that ended it."""
