@@ -127,6 +127,8 @@ TABLE: tuple[Setting, ...] = (
     _of_config(TIME, "reconnect_window", Duration(0, 3_600), "",
                "time over which clients spread their first retry after a crash"),
     _of_config(TIME, "drain_deadline", Duration(0, 3_600), "", "longest time from SIGTERM to the end"),
+    Setting("ready_deadline", Duration(0.1, 3_600), "", "longest time from a server's start until it is ready", TIME,
+            ("up", "fleet"), 60.0),
     _of_config(LIMIT, "send_rate", Number(0, MOST, whole=False), "messages/s",
                "a session's messages in the long run"),
     _of_config(LIMIT, "send_burst", COUNT, "messages", "a session's messages at once"),

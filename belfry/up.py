@@ -6,6 +6,7 @@ import takes most of the start.
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import signal
@@ -13,7 +14,7 @@ import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -21,7 +22,7 @@ from belfry import __version__, logs
 from belfry.announce import Facts
 from belfry.bus import bus_of, label
 from belfry.database import Remote, make_directory, opened, place_of
-from belfry.errors import FAILED, Failed, Wrong
+from belfry.errors import FAILED, Failed, Wrong, first_of
 from belfry.files import OWN_FILES, raise_file_limit
 from belfry.listen import CannotListen, is_public, listening, url
 from belfry.notify import VARIABLE, Notifier
@@ -176,21 +177,15 @@ def _run(
     from chat.server import serve  # most of the start's time: Quart and Hypercorn
 
     sys.setswitchinterval(SWITCH)
+    gc.freeze()  # what was imported stays, and a full collection that looked through it all would stop everybody
     code, failure = 0, None
     try:
         code = trio.run(house, plan, serve, logger)
     except* (StoreUnusable, StoreUnavailable, HandoverFailed, ChannelBroken, Wrong) as group:
-        failure = _first(group)  # raised below: what an except* clause raises comes out as a group again
+        failure = first_of(group)  # raised below: what an except* clause raises comes out as a group again
     if failure is not None:
         raise (Wrong if isinstance(failure, (StoreUnusable, Wrong)) else Failed)(str(failure))
     return code
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    one: BaseException = group
-    while isinstance(one, BaseExceptionGroup):
-        one = one.exceptions[0]
-    return one
 
 
 async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) -> int:

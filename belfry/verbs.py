@@ -70,7 +70,7 @@ def run_order(verb: str, settings: Settings, flags: Mapping[str, str], environ: 
 
 
 def run_drain(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
-    """`belfry drain ID`: pass it on, and watch until the server has stopped. Returns the exit code."""
+    """`belfry drain ID`: pass it on, and watch until nobody is left. Returns the exit code."""
     from tower.views import FleetView, Said
 
     server = _server("drain", flags)
@@ -94,7 +94,7 @@ def run_drain(settings: Settings, flags: Mapping[str, str], environ: Mapping[str
             raise
     if "json" in flags:
         print(json.dumps(msgspec.to_builtins(said) | watching.outcome()))
-    return OK if watching.end == "stopped" else FAILED
+    return OK if watching.end in ("drained", "stopped") else FAILED
 
 
 def run_rollout_status(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
@@ -126,7 +126,7 @@ class Watching:
     server: str
     boot: str
     quiet: bool = False
-    end: str = ""  # "stopped", "aborted", "down" or "unheard"
+    end: str = ""  # "drained", "stopped", "aborted", "down" or "unheard"
     moved: int = 0
     began: float = 0.0
     seconds: float = 0.0
@@ -163,6 +163,7 @@ class Watching:
         """How it ended."""
         moved = f"{self.moved:,} were moved, " if self.moved else ""
         return {
+            "drained": f"{self.server} is drained: {moved}{self.seconds:.1f} s; it may be stopped now",
             "stopped": f"{self.server} has stopped: {moved}{self.seconds:.1f} s",
             "aborted": f"{self.server}'s drain was aborted: {moved}it serves on",
             "down": f"{self.server} fell silent while it drained: {moved}its clients come back by themselves",
@@ -187,6 +188,8 @@ def _end(found: ServerView | None, boot: str, begun: bool, seconds: float) -> st
         return "down"
     if found.state == "draining":
         return ""
+    if found.state == "cordoned" and (begun or not found.sessions):
+        return "drained"
     if begun:
         return "aborted"
     return "unheard" if seconds > HEARD else ""

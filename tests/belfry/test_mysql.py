@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from compose.services import Mariadb, Mysql
 
-PATIENCE = 30.0  # seconds for a start or a stop on a loaded machine; it takes one
+PATIENCE = 120.0  # seconds for a start or a stop on a loaded machine; it takes one
 SECRET = secrets.token_urlsafe(48)
 
 

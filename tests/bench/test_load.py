@@ -73,7 +73,7 @@ def publish(generator: Generator, answer: Answer) -> Seen:
     with fake(answer) as port:
         try:
             generator.open(port, REQUEST, [JOIN], timeout=10.0)
-            return generator.run(Load(((0, "r"),), 1, rate=200.0, seconds=0.1, warm=0.0, drain=0.2, give_up=10.0))
+            return generator.run(Load(((0, "r"),), 1, rate=200.0, seconds=0.5, warm=0.0, drain=0.2, give_up=10.0))
         finally:
             generator.close()
 
@@ -99,7 +99,7 @@ class Echo:
 def test_what_comes_back_is_counted_whole(generator: Generator) -> None:
     seen = publish(generator, Echo(lambda n: [n]))
     assert seen.clean
-    assert seen.sent == seen.delivered == seen.counted == seen.latency.total == 20
+    assert seen.sent == seen.delivered == seen.counted == seen.latency.total > 8  # 100, unless we are kept waiting
     assert 0 < seen.latency.quantile(0.5) <= seen.latency.quantile(1.0) < 10
 
 
@@ -133,7 +133,7 @@ def test_frames_cut_anywhere_are_put_together(generator: Generator) -> None:
 
     seen = publish(generator, late)
     assert seen.disorder == seen.errors == seen.closed == 0
-    assert 10 <= seen.delivered <= 20
+    assert seen.sent // 2 <= seen.delivered <= seen.sent
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 COMPOSE = image.ROOT / "compose"
 FILE = COMPOSE / "compose.yaml"
-PATIENCE = 60.0  # seconds for any start; two are common
+PATIENCE = 180.0  # seconds for any start; two are common
 SECRETS = "/run/secrets"
 
 

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sqlite3
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -14,9 +14,12 @@ from belfry.audit.observation import Row, Stored
 from compose.services.ports import free_port
 from tests.family import children, kill_family, lives
 
-START_TIMEOUT = 60.0  # seconds; two on an idle machine, most of it imports
+if TYPE_CHECKING:
+    from pathlib import Path
+
+START_TIMEOUT = 120.0  # seconds; two on an idle machine, most of it imports
 TOLD_TIMEOUT = 60.0  # seconds; what is waited for comes at once, or after a broker's start
-STOP_TIMEOUT = 30.0  # seconds; the server's own deadline is shorter in these tests
+STOP_TIMEOUT = 120.0  # seconds; the server's own deadline is shorter in these tests
 
 
 class ServerProcess:
@@ -29,8 +32,13 @@ class ServerProcess:
         self.log = data.with_suffix(".log")
         self.process: trio.Process | None = None
         self.environ: dict[str, str] | None = None  # of the next start; None is ours
+        self.cwd: Path | None = None  # where it runs; None is where we do
         self._flags = flags
         self._killed: list[int] = []
+
+    def more(self, *flags: str) -> None:
+        """More flags for the next start."""
+        self._flags += flags
 
     def command(self) -> list[str]:
         """What is run."""
@@ -40,7 +48,9 @@ class ServerProcess:
     async def launch(self) -> None:
         """Start the process; it is not ready yet."""
         with self.log.open("ab") as log:
-            self.process = await trio.lowlevel.open_process(self.command(), stdout=log, stderr=log, env=self.environ)
+            self.process = await trio.lowlevel.open_process(
+                self.command(), stdout=log, stderr=log, env=self.environ, cwd=self.cwd
+            )
 
     async def start(self) -> None:
         """Start, and return once it is ready. Fails the test if it ends instead."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import random
+import signal
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
-from tests.faults.fleet import lasting
+from tests.faults.fleet import lasting, sql
 
 if TYPE_CHECKING:
     from tests.faults.conftest import MakeFleet
+
+OFF = 300  # seconds
+LOOK = 0.12  # seconds between looks
 
 
 async def test_two_servers_write_one_hot_room(make_fleet: MakeFleet) -> None:
@@ -46,6 +52,42 @@ async def test_a_server_stands_still_and_goes_on(make_fleet: MakeFleet) -> None:
     assert "stood still" in still.told()
     assert talk.verdict is not None
     assert talk.verdict.counts.resumes > 5
+
+
+async def test_the_clocks_of_two_servers_are_five_minutes_off(make_fleet: MakeFleet, tmp_path: Path) -> None:
+    """One ahead, one behind, one right: numbers decide and no clock, while they talk and when they are replaced."""
+    fleet = await make_fleet(3, start=False)
+    ahead, behind, _ = fleet.servers
+    ahead.environ |= clock_off(OFF, tmp_path / "ahead.so")
+    behind.environ |= clock_off(-OFF, tmp_path / "behind.so")
+    await fleet.start()
+    beats = f"SELECT id, TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP(), seen_at) FROM {fleet.name}.server"
+    seen: dict[str, int] = {}
+    with trio.fail_after(60.0):
+        while len(seen) < len(fleet.servers):
+            seen = {str(server): int(seconds) for server, seconds in await sql(fleet.mysql.admin_url(), beats)}
+            await trio.sleep(LOOK)
+    assert seen[ahead.id] > OFF / 2
+    assert seen[behind.id] < -OFF / 2
+    async with fleet.talking() as talk:
+        await fleet.until_on_bus()
+        talk.note("all talk", "clocks off")
+        await talk.until_crossed("clocks off", 500)
+        for server in (ahead, behind):  # clients take its tickets elsewhere, and others' to it
+            server.signal(signal.SIGTERM)
+            assert await server.wait() == 0
+            talk.note(f"{server.id} was stopped", "stopped")
+            await server.start()
+            talk.note(f"{server.id} is ready again", "after")
+        await talk.until_crossed("after", 300)
+    assert talk.verdict is not None
+    assert talk.verdict.counts.resumes > 5
+
+
+def clock_off(seconds: int, library: Path) -> dict[str, str]:
+    """The environment in which a process takes another time for now; how time goes by stays as it is."""
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, Path(__file__).with_name("clock_off.c")], check=True)
+    return {"LD_PRELOAD": str(library), "CLOCK_OFF": str(seconds)}
 
 
 async def test_a_server_stands_still_again_and_again_in_a_hot_room(make_fleet: MakeFleet) -> None:

@@ -32,7 +32,7 @@ export class Row {
   #limit = h("span", { class: "sub" });
   #age = h("span");
   #verbs = {};
-  #seen = true;
+  #seen = false; // until the observer says so
   #latest = null;
 
   constructor(id) {
