@@ -20,17 +20,22 @@ class Facts:
     unsafe: tuple[str, ...]
     pid: int
     deadline: float  # seconds a stop takes at most
+    redeploys: bool = False  # whether SIGHUP redeploys it
+    dashboard: str = ""  # its tower's URL
 
     def lines(self, *, terminal: bool, colours: bool) -> list[str]:
         """For people: a small table on a terminal, else one fact a line that says who speaks."""
         stop = f"Ctrl-C, or kill {self.pid}: everybody finishes, in {self.deadline:g} s at most; twice stops at once"
+        redeploy = f"kill -HUP {self.pid}: new code, the same open connections"
         rows = [
             *(("open", address, BOLD) for address in self.addresses),
+            *((("dashboard", self.dashboard, ""),) if self.dashboard else ()),
             ("database", self.database, ""),
             *((("migrated", self.migrated, ""),) if self.migrated else ()),
             ("bus", self.bus, ""),
             *(("unsafe", what, YELLOW) for what in self.unsafe),
             ("stop", stop, ""),
+            *((("redeploy", redeploy, ""),) if self.redeploys else ()),
         ]
         if not terminal:
             return [f"belfry: {name}: {text}" for name, text, _ in rows]
@@ -45,6 +50,7 @@ class Facts:
         return {
             "version": self.version,
             "addresses": list(self.addresses),
+            "dashboard": self.dashboard or None,
             "database": self.database,
             "bus": self.bus,
             "migrated": self.migrated or None,

@@ -104,11 +104,11 @@ def _run(argv: list[str], environ: Mapping[str, str]) -> int:
 
 def top_help() -> str:
     """What `belfry --help` prints."""
-    return TOP.format(commands="\n".join([*_briefs(), f"  {'audit':<13}{AUDIT_BRIEF}"]))
+    return TOP.format(commands="\n".join(f"  {names:<15}{brief}" for names, brief in SHOWN))
 
 
 def _briefs(prefix: str = "") -> list[str]:
-    return [f"  {command.name:<13}{command.brief}" for command in COMMANDS if command.name.startswith(prefix)]
+    return [f"  {command.name:<16}{command.brief}" for command in COMMANDS if command.name.startswith(prefix)]
 
 
 def _command(argv: list[str]) -> tuple[Command, list[str]]:
@@ -158,13 +158,52 @@ def _of_argparse(message: str, usage: str) -> str:
 def _up(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
     from belfry.up import run_up
 
-    return run_up(settings, environ)
+    return run_up(settings, flags, os.environ)
 
 
 def _serve(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
     from belfry.up import run_serve
 
-    return run_serve(settings, environ)
+    return run_serve(settings, os.environ)
+
+
+def _fleet(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
+    from belfry.supervisor.run import run_fleet
+
+    return run_fleet(settings, flags, os.environ)
+
+
+def _tower(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
+    from belfry.tower import run_tower
+
+    return run_tower(settings, environ)
+
+
+def _servers(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
+    from belfry.verbs import run_servers
+
+    return run_servers(settings, flags, environ)
+
+
+def _order(verb: str) -> Run:
+    def run(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
+        from belfry.verbs import run_order
+
+        return run_order(verb, settings, flags, environ)
+
+    return run
+
+
+def _drain(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
+    from belfry.verbs import run_drain
+
+    return run_drain(settings, flags, environ)
+
+
+def _rollout_status(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
+    from belfry.verbs import run_rollout_status
+
+    return run_rollout_status(settings, flags, environ)
 
 
 def _token(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
@@ -210,14 +249,57 @@ def _doctor(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, 
 
 
 JSON = Flag("json", "", "for programs")
-AUDIT_BRIEF = "clients that check that nothing is lost, doubled or reordered"
+SERVER = Flag("server", "ID", "which server (needed); may stand without the flag")
+# What --help shows: what belongs together is one line, for all of it has to fit a screen.
+SHOWN = (
+    ("up", "all in one: SQLite, guests allowed, a room `lobby`, a dashboard"),
+    ("serve, fleet", "one server; a server a port, kept alive, redeployed by SIGHUP"),
+    ("tower", "the controller of a fleet, with its dashboard"),
+    ("servers", "what a tower knows of them; rollout status: of redeploys"),
+    ("drain, abort", "move a server's clients away; cordon, uncordon: its newcomers"),
+    ("token, kick", "make a token for a user; send a user away, with --ban for good"),
+    ("db, bus", "db migrate, db status; bus make, bus status"),
+    ("doctor", "check open files, clock, disk, database, bus, secret and port"),
+    ("audit", "clients that check that nothing is lost, doubled or reordered"),
+)
 COMMANDS = (
     Command("up", "all in one: SQLite, guests allowed, a room `lobby`",
             "Run one whole server here: its database and secret in one directory, guests allowed, a room `lobby`. "
+            "A tower with its dashboard is beside it. SIGHUP redeploys it: new code, the same open connections. "
             "SIGTERM or Ctrl-C stops it whole; a second one stops it at once.", _up),
     Command("serve", "one server, on the database and bus that you name",
             "Run one server on a database and a bus that you name. It needs a secret in BELFRY_SECRET, or in the file "
             "that BELFRY_SECRET_FILE names; guests are off unless you allow them.", _serve),
+    Command("fleet", "a server a port, kept alive, redeployed by SIGHUP",
+            "Run one `belfry serve` on each of --ports and keep them alive. SIGHUP redeploys them one after the other "
+            "with the code that is on the disk then: the new process takes the open connections over. SIGTERM stops "
+            "all.",
+            _fleet),
+    Command("tower", "the fleet's controller, with its dashboard",
+            "Watch a fleet, tell clients and balancers where to go, pace drains, and pass the operator's verbs on. It "
+            "needs the servers' bus, their secret in BELFRY_SECRET, and best their database. Two at once agree; with "
+            "none the fleet goes on.", _tower),
+    Command("servers", "the fleet's servers: state, version, load",
+            "Print the servers that a tower knows. What is wrong goes to stderr.", _servers,
+            (JSON, Flag("watch", "", "print it anew each 2 s, until Ctrl-C"))),
+    Command("cordon", "a server takes nobody new and keeps who it has",
+            "belfry cordon ID: the tower and balancers send newcomers elsewhere; nobody is moved.", _order("cordon"),
+            (SERVER, Flag("force", "", "also when no other server takes newcomers"), JSON), "server"),
+    Command("uncordon", "a cordoned server takes newcomers again", "belfry uncordon ID ends a cordon.",
+            _order("uncordon"), (SERVER, JSON), "server"),
+    Command("drain", "move a server's clients to the others",
+            "belfry drain ID moves everybody from a server to the others, at the pace that these can take, and leaves "
+            "it cordoned, to be stopped. The command watches until it is over; Ctrl-C stops watching, not the drain. "
+            "Exit code 1 when the drain was aborted.", _drain,
+            (SERVER, Flag("rate", "N", "clients a second (default: what the others can well take)"),
+             Flag("deadline", "TIME", "everybody must have left by then (default: the server's own)"),
+             Flag("force", "", "also when no other server takes clients"),
+             Flag("dry", "", "only say what would happen"), JSON), "server"),
+    Command("abort", "end a drain; who is still there stays", "belfry abort ID ends a drain.", _order("abort"),
+            (SERVER, JSON), "server"),
+    Command("rollout status", "the redeploy that runs, or the last, and its verdict",
+            "Tell the story of the redeploy that runs or was the last, and the verdicts of those before it.",
+            _rollout_status, (JSON,)),
     Command("token", "make a token for a user",
             "Print a token for a user, signed with BELFRY_SECRET (or the file BELFRY_SECRET_FILE names), else with the "
             "secret that `belfry up` keeps in its data directory.", _token,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from belfry.errors import FAILED, OK, Failed, Wrong
+from chat.handover.lock import NoLock
 from db.errors import StoreError, StoreUnavailable
 from db.lock import DirectoryLock
 from db.migrations import Status, migrate_sqlite, migrations, status_sqlite
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from belfry.sources import Settings
+    from chat.handover.lock import StoreLock
     from db.migrations import Applied
     from db.store import Store
 
@@ -89,12 +91,38 @@ def make_directory(settings: Settings) -> None:
         raise Wrong(f"{lead}cannot write to {directory} ({why}); change its owner, or give another --data") from None
 
 
-@asynccontextmanager
-async def opened(place: Place | Remote) -> AsyncIterator[tuple[Store, str]]:
-    """The store with its schema up to date; and what was migrated, in words.
+class DirectoryWriter:
+    """The right to write into a data directory, as it goes from a process to its successor."""
 
-    A SQLite file is held by this process alone and brought forward. A MySQL database has other servers on it: an empty
-    one is filled, but one that is behind is left to `belfry db migrate`, at a moment that its operator chooses.
+    def __init__(self, directory: Path, pid: int | None) -> None:
+        self._directory = directory
+        self._pid = pid  # in whose name: whom a person would stop
+        self._lock: DirectoryLock | None = None
+
+    def take_now(self) -> None:
+        """Have it at once. Raises StoreUnusable that says who has it."""
+        self._lock = DirectoryLock.take(self._directory, self._pid)
+
+    async def take(self) -> None:
+        """Have it as soon as it is free. Set the timeout around it. Raises StoreUnusable if it can never be had."""
+        self._lock = await DirectoryLock.wait(self._directory, self._pid)
+
+    def release(self) -> None:
+        """Let the next one have it; a second time does nothing."""
+        if self._lock is not None:
+            self._lock.release()
+
+
+@asynccontextmanager
+async def opened(
+    place: Place | Remote, *, successor: bool = False, pid: int | None = None
+) -> AsyncIterator[tuple[Store, str, StoreLock]]:
+    """The store with its schema up to date; what was migrated, in words; and the right to write.
+
+    A SQLite file is written by one process alone and brought forward. A `successor` is to take the right to write from
+    its predecessor later, and writes nothing before that but migrations, which only ever add: the old code runs on. A
+    MySQL database has other servers on it: an empty one is filled, but one that is behind is left to
+    `belfry db migrate`, at a moment that its operator chooses.
     Raises StoreUnusable and StoreUnavailable.
     """
     import trio
@@ -105,12 +133,16 @@ async def opened(place: Place | Remote) -> AsyncIterator[tuple[Store, str]]:
         if isinstance(place, Remote):
             applied = await _made_if_empty(place.url)
             store = await open_store(place.url, migrate=False)
+            lock: StoreLock = NoLock()
         else:
-            stack.enter_context(DirectoryLock.take(place.directory))
+            lock = writer = DirectoryWriter(place.directory, pid)
+            stack.callback(writer.release)
+            if not successor:
+                writer.take_now()
             applied = await trio.to_thread.run_sync(migrate_sqlite, place.path)
             store = await open_store(SqliteUrl(place.path), migrate=False)
         try:
-            yield store, migrated(applied)
+            yield store, migrated(applied), lock
         finally:
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await store.aclose()
@@ -166,7 +198,7 @@ def run_status(settings: Settings, *, as_json: bool) -> int:
             print(f"  {one.version:04} {one.name:<30} {one.at:%Y-%m-%d %H:%M:%S} UTC")
         for missing in status.pending:
             print(f"  {missing.version:04} {missing.name:<30} pending")
-    return FAILED if status.pending or status.newer else OK
+    return FAILED if status.pending or status.too_new else OK
 
 
 @contextmanager
@@ -195,8 +227,10 @@ def status_of(place: Place | Remote) -> Status:
 
 def verdict(status: Status, *, remote: bool = False) -> str:
     """The state of a schema in a few words, with what to do."""
-    if status.newer:
+    if status.too_new:
         return f"schema {status.newer[-1].version} is from a newer Belfry; run that version"
+    if status.newer:
+        return f"schema {status.newer[-1].version}, from a newer Belfry that only added to it; this version runs on it"
     if status.pending and not status.applied:
         if remote:
             return "no tables yet; `belfry serve` or `belfry db migrate` makes them"

@@ -168,7 +168,7 @@ def schema(place: Place | Remote) -> Check:
         status = status_of(place)
     except StoreError as error:
         return Check("schema", "fail", str(error))
-    level: Level = "fail" if status.newer else "warn" if status.pending and status.applied else "ok"
+    level: Level = "fail" if status.too_new else "warn" if status.pending and status.applied else "ok"
     return Check("schema", level, verdict(status, remote=not isinstance(place, Place)))
 
 

@@ -173,6 +173,26 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True)
+class Ports:
+    """Some ports: commas between in text, an array of numbers in TOML; each once."""
+
+    right: str = "ports from 1 to 65,535 with commas between, each once, such as 8001,8002"
+    metavar: str = "PORTS"
+
+    def read(self, raw: Any) -> tuple[int, ...]:
+        items = [item.strip() for item in raw.split(",")] if isinstance(raw, str) else raw
+        if not isinstance(items, list) or not items:
+            raise ValueError
+        ports = tuple(Number(1, 65_535).read(item) for item in items)
+        if len(set(ports)) != len(ports):
+            raise ValueError
+        return tuple(map(int, ports))
+
+    def show(self, value: Any) -> str:
+        return ",".join(map(str, value)) if value else "none"
+
+
+@dataclass(frozen=True, slots=True)
 class Directory:
     """A directory's path; it need not exist."""
 

@@ -7,7 +7,6 @@ The server's life is the app's lifespan: it starts with it, and its end is the d
 from __future__ import annotations
 
 import os
-import secrets
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -76,8 +75,8 @@ class Launched:
         bus_url = bus_of(settings) or MemoryUrl()
         logger = logs.set_up(settings["log_level"], settings["log_format"], secrets=(secret.key,))
         config = config_of(settings, secret.key, listeners[0].getsockname()[1])
-        async with opened(place_of(settings)) as (store, migrated), trio.open_nursery() as nursery:
-            bus = open_bus(bus_url, f"{config.server_id}/{secrets.token_hex(4)}")  # a name of its own for each start
+        async with opened(place_of(settings)) as (store, migrated, _), trio.open_nursery() as nursery:
+            bus = open_bus(bus_url, f"{config.server_id}/{config.boot}")
             self._server = server = ChatServer(config, store, bus, Tokens(config.secret))
             await nursery.start(server.run, listeners)
             addresses = [url(one) for one in listeners]

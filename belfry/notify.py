@@ -7,6 +7,7 @@ changed since 2017, writes to a socket that may block the event loop, and is no 
 from __future__ import annotations
 
 import socket
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ class Notifier:
     def ready(self, status: str) -> None:
         """It serves: what waits for this unit may start."""
         self._tell(f"READY=1\nSTATUS={status}")
+
+    def reloading(self) -> None:
+        """It redeploys; `ready` follows when that is over."""
+        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1_000}")
 
     def stopping(self, status: str) -> None:
         """It has begun its planned stop."""

@@ -71,6 +71,11 @@ def _row(setting: Setting) -> str:
     default = f"{setting.kind.show(setting.default)}{unit}"
     if setting.up_default is not None:
         default += f"; in `up`: {setting.kind.show(setting.up_default)}"
+    by_value: dict[str, list[str]] = {}
+    for command, value in setting.own:
+        by_value.setdefault(setting.kind.show(value), []).append(f"`{command}`")
+    for shown, commands in by_value.items():
+        default += f"; in {', '.join(commands)}: {shown}"
     right = setting.kind.right.replace("|", "\\|")
     readers = ", ".join(setting.commands)
     return f"| {spellings} | {default} | {setting.help} | {right} | {readers} |\n"

@@ -33,6 +33,11 @@ FLAG, VARIABLE, FILE, DEFAULT = "flag", "variable", "file", "default"
 REFUSED = {
     ("up", "db"): "`belfry up` keeps its database in the directory --data names; `belfry serve` takes --db",
     ("up", "bus"): "`belfry up` has its bus inside the process; `belfry serve` takes --bus",
+    ("fleet", "data"): "`belfry fleet` takes --db URL and --bus URL; `belfry up` takes --data",
+    (
+        "tower",
+        "data",
+    ): "`belfry tower` takes --bus URL and --db URL; `belfry up` takes --data, and has its own tower",
     ("serve", "data"): "`belfry serve` takes --db URL and --bus URL; `belfry up` takes --data",
 }
 SECRET_PLACE = (
@@ -127,7 +132,7 @@ def _cut(text: str) -> str:
 
 def _choose_database(command: str, raw: dict[str, tuple[Any, Origin]]) -> None:
     """Of --data and --db the stronger source counts; said twice by the same source is a contradiction."""
-    if command in ("up", "serve") or not {"data", "db"} <= raw.keys():
+    if command in ("up", "serve", "fleet") or not {"data", "db"} <= raw.keys():
         return
     (_, data), (_, db) = raw["data"], raw["db"]
     if data.source == db.source:

@@ -6,41 +6,52 @@ import takes most of the start.
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from belfry import __version__, logs
 from belfry.announce import Facts
 from belfry.bus import bus_of, label
-from belfry.database import make_directory, opened, place_of
-from belfry.errors import FAILED, Failed, Wrong
+from belfry.database import Remote, make_directory, opened, place_of
+from belfry.errors import FAILED, Failed, Wrong, first_of
 from belfry.files import OWN_FILES, raise_file_limit
 from belfry.listen import CannotListen, is_public, listening, url
 from belfry.notify import VARIABLE, Notifier
 from belfry.secret import Secret, given_secret, made_secret, needed_secret, open_to_others
 from belfry.settings import config_fields
+from belfry.supervisor.inside import inside
+from belfry.supervisor.messages import Adopted, Serving
+from belfry.taken import check_name
 from belfry.terminal import has_colours
 from bus.url import MemoryUrl
 from chat.config import Config, Limits
+from chat.handover.channel import ChannelBroken
+from chat.handover.give import HandoverFailed
 from db.errors import StoreUnavailable, StoreUnusable
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
 
     import structlog
 
-    from belfry.database import Place, Remote
+    from belfry.database import Place
     from belfry.sources import Settings
+    from belfry.supervisor.inside import Inside
+    from bus.memory import Exchange
     from bus.url import BusUrl
+    from chat.server import ChatServer
+    from chat.tokens import Tokens
+    from db.store import Store
 
     Serve = Callable[..., Awaitable[None]]
 
@@ -69,22 +80,31 @@ class Plan:
     human: bool
     bus: BusUrl = field(default_factory=MemoryUrl)
     manager: str = ""  # the socket of whoever wants to know when it serves; "" is nobody
+    within: Inside | None = None  # the supervisor, if there is one
+    open_dashboard: bool = False  # of the tower beside it
 
 
-def run_up(settings: Settings, environ: Mapping[str, str]) -> int:
-    """`belfry up`: everything in one process and one directory. Returns the exit code; raises Wrong."""
-    with _listening(settings) as listeners:
-        make_directory(settings)
-        secret = given_secret(environ) or made_secret(settings["data"])
-        return _run(settings, secret, listeners, environ)
+def run_up(settings: Settings, flags: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
+    """`belfry up`: everything in one directory, under a supervisor. Returns the exit code; raises Wrong."""
+    within = inside(environ)
+    if within is None:
+        from belfry.supervisor.run import run_up as supervise
+
+        return supervise(settings, flags, environ)
+    make_directory(settings)
+    secret = given_secret(environ) or made_secret(settings["data"])
+    return _run(settings, secret, within.chat, environ, within)
 
 
-def run_serve(settings: Settings, environ: Mapping[str, str]) -> int:
+def run_serve(settings: Settings, environ: MutableMapping[str, str]) -> int:
     """`belfry serve`: one server on a named database and bus. Returns the exit code; raises Wrong."""
     for name, example in (("db", "sqlite:////var/lib/belfry/belfry.db"), ("bus", "memory: or kafka://h:9092")):
         if settings[name] is None:
             raise Wrong(f"`belfry serve` needs --{name} (flag) or BELFRY_{name.upper()} (variable), e.g. {example}")
     secret = needed_secret(environ)
+    within = inside(environ)
+    if within is not None:
+        return _run(settings, secret, within.chat, environ, within)
     with _listening(settings) as listeners:
         return _run(settings, secret, listeners, environ)
 
@@ -96,6 +116,7 @@ def config_of(settings: Settings, secret: bytes, port: int) -> Config:
     return replace(
         Config(
             secret=secret,
+            boot=secrets.token_hex(4),
             version=__version__,
             limits=Limits(**{name: value for name, value in values.items() if name in limits}),
             **{name: value for name, value in values.items() if name not in limits},
@@ -133,7 +154,13 @@ def _listening(settings: Settings) -> Iterator[list[socket.socket]]:
         raise Wrong(settings.lead(cannot.setting) + str(cannot)) from None
 
 
-def _run(settings: Settings, secret: Secret, listeners: list[socket.socket], environ: Mapping[str, str]) -> int:
+def _run(
+    settings: Settings,
+    secret: Secret,
+    listeners: list[socket.socket],
+    environ: Mapping[str, str],
+    within: Inside | None = None,
+) -> int:
     logger = logs.set_up(settings["log_level"], settings["log_format"], secrets=(secret.key,))
     plan = Plan(
         config=config_of(settings, secret.key, listeners[0].getsockname()[1]),
@@ -144,34 +171,33 @@ def _run(settings: Settings, secret: Secret, listeners: list[socket.socket], env
         unsafe=unsafe_of(settings, secret, listeners, raise_file_limit()),
         human=logs.is_human(settings["log_format"], sys.stderr),
         manager=environ.get(VARIABLE, ""),
+        within=within,
+        open_dashboard=settings.values.get("open_dashboard", False),
     )
     from chat.server import serve  # most of the start's time: Quart and Hypercorn
 
     sys.setswitchinterval(SWITCH)
+    gc.freeze()  # what was imported stays, and a full collection that looked through it all would stop everybody
     code, failure = 0, None
     try:
         code = trio.run(house, plan, serve, logger)
-    except* (StoreUnusable, StoreUnavailable) as group:
-        failure = _first(group)  # raised below: what an except* clause raises comes out as a group again
+    except* (StoreUnusable, StoreUnavailable, HandoverFailed, ChannelBroken, Wrong) as group:
+        failure = first_of(group)  # raised below: what an except* clause raises comes out as a group again
     if failure is not None:
-        raise (Wrong if isinstance(failure, StoreUnusable) else Failed)(str(failure))
+        raise (Wrong if isinstance(failure, (StoreUnusable, Wrong)) else Failed)(str(failure))
     return code
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    one: BaseException = group
-    while isinstance(one, BaseExceptionGroup):
-        one = one.exceptions[0]
-    return one
 
 
 async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) -> int:
     """Run one server until a signal has stopped it; returns the exit code."""
+    from bus.memory import Exchange
     from bus.open import open_bus
     from chat.tokens import Tokens
 
     # Others know each start by a name of its own, so that the members of the one before can leave together.
-    bus = open_bus(plan.bus, f"{plan.config.server_id}/{secrets.token_hex(4)}")
+    origin = f"{plan.config.server_id}/{plan.config.boot}"
+    exchange = Exchange()
+    bus = exchange.bus(origin) if isinstance(plan.bus, MemoryUrl) else open_bus(plan.bus, origin)
     tokens = Tokens(plan.config.secret)
     notifier = Notifier(plan.manager, logger)
     notifier.status("opening the database")
@@ -180,13 +206,78 @@ async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) 
         async with trio.open_nursery() as watch:
             stop = Stop(watch, logger, notifier, plan.config.drain_deadline)
             watch.start_soon(stop.obey, signals)
-            async with opened(plan.place) as (store, migrated), trio.open_nursery() as nursery:
+            within = plan.within
+            successor = within is not None and within.successor
+            pid = within.supervisor if within is not None else None
+            opening = opened(plan.place, successor=successor, pid=pid)
+            async with opening as (store, migrated, lock), trio.open_nursery() as nursery:
+                if isinstance(plan.place, Remote):  # the embedded database has a lock for this
+                    await check_name(store, plan.config)
                 run = partial(serve, plan.config, store, bus, tokens, listeners=plan.listeners)
-                stop.server = await nursery.start(run)
-                _announce(plan, migrated, logger)
+                if within is not None and within.successor:
+                    run = partial(run, predecessor=(await within.predecessor(__version__), lock))
+                server: ChatServer = await nursery.start(_until_done, run, nursery)
+                stop.server = server
+                if within is not None and within.tower:
+                    await nursery.start(partial(beside, plan, store, exchange, tokens, within.tower))
+                if not successor:
+                    _announce(plan, migrated, logger)
                 notifier.ready(f"serving on {url(plan.listeners[0])}")
+                if within is not None:
+                    await _report(plan, within, server)
+                    who = Adopted(os.getpid(), __version__, plan.config.boot, len(within.chat))
+                    nursery.start_soon(within.obey, server, lock, server.hub.publish, who, logger)
             watch.cancel_scope.cancel()
     return stop.code
+
+
+async def _until_done(
+    run: Callable[..., Awaitable[None]], nursery: trio.Nursery, *, task_status: trio.TaskStatus[ChatServer]
+) -> None:
+    """The server's life ends everything that lives beside it."""
+    await run(task_status=task_status)
+    nursery.cancel_scope.cancel()
+
+
+async def beside(
+    plan: Plan,
+    store: Store,
+    exchange: Exchange,
+    tokens: Tokens,
+    listeners: list[socket.socket],
+    *,
+    task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """The tower of `belfry up`, in the same process as its one server, until cancelled."""
+    from tower.config import Config as TowerConfig
+    from tower.server import serve_tower
+
+    config = TowerConfig(version=__version__, open_dashboard=plan.open_dashboard)
+    bus = exchange.listener(f"tower/{plan.config.boot}")
+    await serve_tower(config, store, bus, verify_by(tokens), listeners=listeners, task_status=task_status)
+
+
+def verify_by(tokens: Tokens) -> Callable[[str], tuple[str, bool]]:
+    """What a tower asks of a token: whose it is, and whether an administrator's."""
+    from chat.errors import Refused
+    from tower.errors import BadToken
+
+    def verify(token: str) -> tuple[str, bool]:
+        try:
+            identity = tokens.verify(token)
+        except Refused as refused:
+            raise BadToken(str(refused)) from None
+        return identity.user_id, identity.admin
+
+    return verify
+
+
+async def _report(plan: Plan, within: Inside, server: ChatServer) -> None:
+    """Tell the supervisor that we serve, and how we came to. One that is gone is noticed by `Inside.obey`."""
+    taken = server.taken
+    moved, left, stall = (taken.moved, taken.left_behind, taken.stall_ms) if taken is not None else (0, 0, 0.0)
+    with suppress(ChannelBroken):
+        await within.tell(Serving(__version__, plan.config.boot, moved, left, stall))
 
 
 class Stop:
@@ -237,7 +328,9 @@ def _announce(plan: Plan, migrated: str, logger: structlog.stdlib.BoundLogger) -
         bus=label(plan.bus),
         migrated=migrated,
         unsafe=plan.unsafe,
-        pid=os.getpid(),
+        pid=plan.within.supervisor if plan.within is not None else os.getpid(),
+        redeploys=plan.within is not None,
+        dashboard=url(plan.within.tower[0]) if plan.within is not None and plan.within.tower else "",
         deadline=plan.config.drain_deadline,
     )
     if not plan.human:

@@ -8,11 +8,31 @@ import os
 import resource
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import autobahn, durable, fanout, handshake, memory, report, servers
-from bench.load import Generator
+from bench import (
+    autobahn,
+    behind,
+    cross,
+    deep,
+    drain,
+    durable,
+    fanout,
+    handshake,
+    memory,
+    mysql,
+    pair,
+    redeploy,
+    report,
+    servers,
+    spread,
+    tower,
+)
+from bench.errors import Unmeasured
+from bench.ground import Ground, cores_words
+from bench.load import Generator, Refusal
 from bench.pace import FULL, QUICK, Pace
 from bench.quiet import Quiet
 
@@ -22,10 +42,11 @@ if TYPE_CHECKING:
     Outcome = tuple[report.Table, list[report.Target]]
 
 RESULTS = Path(__file__).parent / "results"
+LIMIT = 1_200.0  # seconds for a scenario besides its churning; the longest takes a quarter of that
 OPEN_FILES = 12_000  # 5,000 clients here; the server's 5,000 are its own
 
 
-def scenarios(kinds: tuple[servers.Kind, ...], pace: Pace) -> dict[str, Callable[[Generator], Outcome]]:
+def scenarios(kinds: tuple[servers.Kind, ...], pace: Pace, ground: Ground) -> dict[str, Callable[[Generator], Outcome]]:
     """What can be named in --only, in the order it is run."""
     every = {
         "ceiling": lambda generator: (fanout.ceiling(generator), []),
@@ -36,9 +57,21 @@ def scenarios(kinds: tuple[servers.Kind, ...], pace: Pace) -> dict[str, Callable
         "handshake": lambda generator: handshake.table(generator, kinds, pace),
     }
     if servers.BELFRY in kinds:
-        every["resume"] = lambda generator: handshake.resume_wave(generator, pace.sessions)
-        every["churn"] = lambda generator: memory.churn(generator, pace.churn)
-        every["autobahn"] = lambda generator: autobahn.table()
+        every |= {
+            "resume": lambda generator: handshake.resume_wave(generator, pace.sessions),
+            "churn": lambda generator: memory.churn(generator, pace.churn),
+            "redeploy": lambda generator: redeploy.table(pace),
+            "tower": lambda generator: tower.table(),
+            "autobahn": lambda generator: autobahn.table(),
+            # From here on over real services, which are started for the first of them.
+            "cross": lambda generator: cross.table(generator, ground, pace),
+            "mysql": lambda generator: mysql.table(generator, ground, pace),
+            "pair": lambda generator: pair.table(generator, ground, pace),
+            "spread": lambda generator: spread.table(generator, ground, pace),
+            "behind": lambda generator: behind.table(generator, ground, pace),
+            "deep": lambda generator: deep.table(generator, ground, pace),
+            "drain": lambda generator: drain.table(ground, pace),
+        }
     return every
 
 
@@ -49,7 +82,8 @@ def main() -> None:
     if options.minutes is not None:
         pace = pace.with_churn(options.minutes * 60)
     kinds = tuple(kind for kind in servers.ALL if not options.servers or kind.short in options.servers)
-    every = scenarios(kinds, pace)
+    ground = Ground(servers.LOAD_CORE)
+    every = scenarios(kinds, pace, ground)
     chosen = options.only or [name for name in every if not (options.quick and name == "autobahn")]
     if wrong := [name for name in chosen if name not in every]:
         sys.exit(f"bench: no scenario {wrong[0]!r}; there are {', '.join(every)}")
@@ -59,19 +93,42 @@ def main() -> None:
     machine = report.machine()
     for key, value in machine.items():
         print(f"{key}: {value}")
-    for name in chosen:
-        try:
-            found.add(*every[name](generator))
-        except autobahn.Missing as missing:
-            found.targets.append(report.Target("Autobahn, failed", "0", f"not run: {missing}", False))
+    began = time.monotonic()
+    try:
+        for name in chosen:
+            _scenario(name, every[name], generator, found, LIMIT + pace.churn)
+    finally:
+        ground.close()
     if found.targets:
         report.show(found.verdict())
+    machine["services"] = ground.words()
+    machine["cores"] = cores_words(servers.SERVER_CORE, servers.LOAD_CORE)
+    machine["the run took"] = f"{(time.monotonic() - began) / 60:.1f} min"
     machine["meanwhile"] = quiet.words()
     print(f"\n{machine['meanwhile']}")
     name = dt.datetime.now(dt.UTC).date().isoformat()
     parts = [name, *(["quick"] if options.quick else []), *(options.only or []), *(options.servers or [])]
     page = found.write(options.out, "-".join(parts), machine)
     print(f"\nwritten: {os.path.relpath(page)} and .json")
+
+
+def _scenario(
+    name: str, run: Callable[[Generator], Outcome], generator: Generator, found: report.Report, limit: float
+) -> None:
+    """Run one; what keeps it from being measured becomes a line of the verdict, and the run goes on."""
+    began = time.monotonic()
+    signal.setitimer(signal.ITIMER_REAL, limit)
+    try:
+        outcome = run(generator)
+    except (Unmeasured, Refusal) as why:
+        found.targets.append(report.not_run(name, str(why)))
+        print(f"\n{name}: not run: {why}", flush=True)
+    else:
+        found.add(*outcome)
+        print(f"  ({name} took {time.monotonic() - began:.0f} s)", flush=True)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        generator.close()
 
 
 def _options() -> argparse.Namespace:
@@ -81,7 +138,7 @@ def _options() -> argparse.Namespace:
         "--only",
         type=_names,
         metavar="NAMES",
-        help=f"scenarios with commas between: {','.join(scenarios(servers.ALL, FULL))}",
+        help=f"scenarios with commas between: {','.join(scenarios(servers.ALL, FULL, Ground(servers.LOAD_CORE)))}",
     )
     parser.add_argument(
         "--servers",
@@ -108,6 +165,11 @@ def _prepare() -> None:
     os.sched_setaffinity(0, {servers.LOAD_CORE})
     # An interrupted or ended run must end its servers too: as an exception, it unwinds through their `finally`.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGALRM, _too_long)
+
+
+def _too_long(*_: object) -> None:
+    raise Unmeasured("it did not come to an end in time")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 from bench import servers
+from bench.errors import Unmeasured
 from bench.load import CACHE
 from bench.report import Table, Target
 
@@ -27,7 +28,7 @@ GOOD = {"OK", "NON-STRICT", "INFORMATIONAL", "UNIMPLEMENTED"}
 COMPRESSION = ["12.*", "13.*"]  # permessage-deflate, which Belfry does not agree to
 
 
-class Missing(Exception):
+class Missing(Unmeasured):
     """The suite cannot be had on this machine."""
 
 

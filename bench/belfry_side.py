@@ -14,25 +14,35 @@ from chat.wire import SUBPROTOCOL
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["SUBPROTOCOL", "command", "metric", "position", "script"]
+__all__ = ["SUBPROTOCOL", "command", "metric", "position", "script", "serve"]
 
 TOKEN_TTL = 7200.0  # seconds; longer than any run
 
 
+LIFTED: dict[str, object] = {  # one user here does the work of many
+    "send-rate": 0,
+    "connections": 20_000,
+    "handshakes-per-second": 0,
+    "log-level": "warning",
+}
+
+
 def command(port: int, data: Path, secret: str, rooms: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
-    """`belfry up` with its limits lifted, since one user here does the work of many; and its environment."""
-    flags = {
-        "port": port,
-        "data": data,
-        "first-rooms": ",".join(rooms),
-        "send-rate": 0,
-        "connections": 20_000,
-        "handshakes-per-second": 0,
-        "log-level": "warning",
-    }
-    argv = [sys.executable, "-m", "belfry", "up"]
-    argv += [f"--{name}={value}" for name, value in flags.items()]
-    return argv, {"BELFRY_SECRET": secret}
+    """`belfry up` with its limits lifted; and its environment."""
+    flags = LIFTED | {"port": port, "data": data, "first-rooms": ",".join(rooms)}
+    return _belfry("up", flags), {"BELFRY_SECRET": secret}
+
+
+def serve(
+    port: int, server_id: str, db: str, bus: str, secret: str, rooms: tuple[str, ...]
+) -> tuple[list[str], dict[str, str]]:
+    """`belfry serve` over a database and a broker, in the same way."""
+    flags = LIFTED | {"port": port, "server-id": server_id, "bus": bus, "first-rooms": ",".join(rooms)}
+    return _belfry("serve", flags), {"BELFRY_SECRET": secret, "BELFRY_DB": db}
+
+
+def _belfry(verb: str, flags: dict[str, object]) -> list[str]:
+    return [sys.executable, "-m", "belfry", verb, *(f"--{name}={value}" for name, value in flags.items())]
 
 
 def script(secret: str, number: int, rooms: tuple[str, ...], resume: dict[str, tuple[str, int]]) -> Script:
@@ -43,7 +53,8 @@ def script(secret: str, number: int, rooms: tuple[str, ...], resume: dict[str, t
         hello["resume"] = resume
     frames = [_json(hello)]
     frames += [_json({"t": "join", "room": room}) for room in rooms if room not in resume]
-    return Script(tuple(frames), len(set(rooms) | set(resume)))
+    behind = next(iter(resume.values()))[1] if len(resume) == 1 and not set(rooms) - set(resume) else -1
+    return Script(tuple(frames), len(set(rooms) | set(resume)), behind)
 
 
 def metric(port: int, name: str) -> float | None:

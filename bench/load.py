@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SOURCES = sorted(Path(__file__).with_name("c").iterdir())
 CACHE = Path(__file__).parent.parent / ".cache" / "bench"
 BUCKETS = 2048
+GROUPS = 3  # in which connections are counted apart
 NS = 1_000_000_000
 
 
@@ -30,11 +31,25 @@ class _Result(ctypes.Structure):
     _fields_ = [
         *[(name, ctypes.c_int64) for name in (
             "delivered", "disorder", "acks", "errors", "closed", "others", "bytes", "counted", "counted_acks",
-            "sent", "sent_counted", "recvs", "cpu_ns", "wall_ns", "max_ns", "aborted", "close_code")],
+            "sent", "sent_counted", "recvs", "cpu_ns", "wall_ns", "max_ns", "aborted", "close_code",
+            "caught", "gaps", "late", "late_at_ns")],
         ("latency", ctypes.c_int64 * BUCKETS),
         ("ack_latency", ctypes.c_int64 * BUCKETS),
+        ("entry", ctypes.c_int64 * BUCKETS),
         ("first_error", ctypes.c_char * 256),
     ]  # fmt: skip
+
+
+class _Talk(ctypes.Structure):
+    _fields_ = [
+        *[(name, ctypes.c_int) for name in ("first", "n", "port", "group", "in_flight")],
+        ("request", ctypes.c_char_p),
+        ("texts", ctypes.POINTER(ctypes.c_char_p)),
+        ("sizes", ctypes.POINTER(ctypes.c_int)),
+        ("waits", ctypes.POINTER(ctypes.c_int)),
+        ("positions", ctypes.POINTER(ctypes.c_int64)),
+        ("at_ns", ctypes.c_int64),
+    ]
 
 
 class _Plan(ctypes.Structure):
@@ -51,6 +66,8 @@ class _Plan(ctypes.Structure):
         ("drain_ns", ctypes.c_int64),
         ("tick_ns", ctypes.c_int64),
         ("abort_ns", ctypes.c_int64),
+        ("late_ns", ctypes.c_int64),
+        ("wave", ctypes.POINTER(_Talk)),
     ]
 
 
@@ -60,6 +77,19 @@ class Script:
 
     frames: tuple[bytes, ...] = ()
     waits: int = 0
+    position: int = -1  # the number that it resumes behind: it then waits for everything up to the head
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """Clients that come while a load runs: one connection a script."""
+
+    port: int
+    request: bytes
+    scripts: tuple[Script, ...]
+    at: float  # seconds into the run
+    group: int = 1
+    in_flight: int = 100_000  # at a time: all
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +105,8 @@ class Load:
     give_up: float = 1.0  # a delivery this many seconds late ends the run
     tick: float = 0.000_5  # seconds that reading may wait, to read more at once; 0 spins, for the finest latency
     text_size: int = 60  # bytes
+    late: float = 0.1  # seconds from which on a delivery is counted as late
+    wave: Wave | None = None
 
 
 class Buckets:
@@ -83,6 +115,15 @@ class Buckets:
     def __init__(self, counts: Sequence[int]) -> None:
         self.counts = {i: n for i, n in enumerate(counts) if n}
         self.total = sum(self.counts.values())
+
+    @classmethod
+    def together(cls, parts: Sequence[Buckets]) -> Buckets:
+        """Several as one."""
+        counts = [0] * BUCKETS
+        for part in parts:
+            for i, n in part.counts.items():
+                counts[i] += n
+        return cls(counts)
 
     def quantile(self, q: float) -> float:
         """Seconds below which the share `q` lies; infinite when nothing was measured."""
@@ -120,11 +161,19 @@ class Seen:
     first_error: str
     latency: Buckets
     acks_latency: Buckets
+    entry: Buckets  # from dialling to where a client's script ends
+    caught: int  # messages that resumes brought
+    gaps: int  # resumes that were told that messages are gone
+    late: int  # deliveries that were late, of those that count
+    late_until: float  # seconds into the run when the last of them came
+    longest: float  # seconds that the slowest delivery took
+    beside: tuple[Seen, ...] = ()  # what the other groups saw
 
     @property
     def clean(self) -> bool:
         """Nothing was lost, refused, closed or out of order."""
-        return not (self.missing or self.errors or self.closed or self.disorder or self.aborted)
+        wrong = self.missing or self.errors or self.closed or self.disorder or self.aborted or self.gaps
+        return not wrong and all(other.clean for other in self.beside)
 
 
 class Generator:
@@ -140,33 +189,30 @@ class Generator:
         self.opened = 0
 
     def open(
-        self, port: int, request: bytes, scripts: Sequence[Script], *, in_flight: int = 64, timeout: float = 60.0
+        self,
+        port: int,
+        request: bytes,
+        scripts: Sequence[Script],
+        *,
+        in_flight: int = 64,
+        timeout: float = 60.0,
+        group: int = 0,
     ) -> Seen:
         """Dial one connection a script, behind those that are open, and bring each to where its script ends."""
         first = self.opened
         self.opened += len(scripts)  # also when it fails: those that got in have to be closed
-        return self._talk(first, port, request, scripts, in_flight, timeout)
+        return self._talk(_talk(first, port, request, scripts, in_flight, group), timeout)
 
     def say(self, first: int, scripts: Sequence[Script], *, in_flight: int = 64, timeout: float = 60.0) -> Seen:
         """Let connections `first`... that are open already follow one script each."""
-        return self._talk(first, 0, None, scripts, in_flight, timeout)
+        return self._talk(_talk(first, 0, None, scripts, in_flight), timeout)
 
-    def _talk(
-        self, first: int, port: int, request: bytes | None, scripts: Sequence[Script], in_flight: int, timeout: float
-    ) -> Seen:
-        n = len(scripts)
-        texts = [b"".join(client_frame(frame) for frame in script.frames) for script in scripts]
+    def _talk(self, talk: _Talk, timeout: float) -> Seen:
         result = _Result()
-        done = self._lib.load_talk(
-            first, n, port, request,
-            (ctypes.c_char_p * n)(*texts),
-            (ctypes.c_int * n)(*map(len, texts)),
-            (ctypes.c_int * n)(*(script.waits for script in scripts)),
-            in_flight, ctypes.c_int64(int(timeout * NS)), ctypes.byref(result),
-        )  # fmt: skip
-        seen = _seen(result, missing=n - done)
-        if done < n:
-            raise Refusal(f"{done} of {n} clients got in ({seen.closed} closed) {seen.first_error}")
+        done = self._lib.load_talk(ctypes.byref(talk), ctypes.c_int64(int(timeout * NS)), ctypes.byref(result))
+        seen = _seen(result, missing=talk.n - done)
+        if done < talk.n:
+            raise Refusal(f"{done} of {talk.n} clients got in ({seen.closed} closed) {seen.first_error}")
         return seen
 
     def run(self, load: Load) -> Seen:
@@ -185,11 +231,19 @@ class Generator:
             drain_ns=int(load.drain * NS),
             tick_ns=int(load.tick * NS),
             abort_ns=int(load.give_up * NS),
+            late_ns=int(load.late * NS),
         )
-        result = _Result()
-        self._lib.load_run(ctypes.byref(plan), ctypes.byref(result))
-        missing = max(0, result.sent * load.members - result.delivered)
-        return _seen(result, missing=missing, counted_seconds=load.seconds - load.warm)
+        if load.wave is not None:
+            wave = load.wave
+            talk = _talk(self.opened, wave.port, wave.request, wave.scripts, wave.in_flight, wave.group, wave.at)
+            self.opened += len(wave.scripts)
+            plan.wave = ctypes.pointer(talk)
+        results = (_Result * GROUPS)()
+        self._lib.load_run(ctypes.byref(plan), results)
+        missing = max(0, results[0].sent * load.members - results[0].delivered)
+        counted = load.seconds - load.warm
+        beside = tuple(_seen(result, missing=0, counted_seconds=counted) for result in list(results)[1:])
+        return _seen(results[0], missing=missing, counted_seconds=counted, beside=beside)
 
     def idle(self, seconds: float) -> Seen:
         """Read, answer pings, send nothing."""
@@ -209,7 +263,28 @@ class Refusal(Exception):
     """The server did not let the clients in."""
 
 
-def _seen(result: _Result, *, missing: int, counted_seconds: float = 0.0) -> Seen:
+def _talk(
+    first: int,
+    port: int,
+    request: bytes | None,
+    scripts: Sequence[Script],
+    in_flight: int,
+    group: int = 0,
+    at: float = 0.0,
+) -> _Talk:
+    n = len(scripts)
+    texts = [b"".join(client_frame(frame) for frame in script.frames) for script in scripts]
+    return _Talk(
+        first, n, port, group, in_flight, request,
+        (ctypes.c_char_p * n)(*texts),
+        (ctypes.c_int * n)(*map(len, texts)),
+        (ctypes.c_int * n)(*(script.waits for script in scripts)),
+        (ctypes.c_int64 * n)(*(script.position for script in scripts)),
+        int(at * NS),
+    )  # fmt: skip
+
+
+def _seen(result: _Result, *, missing: int, counted_seconds: float = 0.0, beside: tuple[Seen, ...] = ()) -> Seen:
     return Seen(
         wall=result.wall_ns / NS,
         cpu=result.cpu_ns / NS,
@@ -230,6 +305,13 @@ def _seen(result: _Result, *, missing: int, counted_seconds: float = 0.0) -> See
         first_error=result.first_error.decode(errors="replace"),
         latency=Buckets(result.latency),
         acks_latency=Buckets(result.ack_latency),
+        entry=Buckets(result.entry),
+        caught=result.caught,
+        gaps=result.gaps,
+        late=result.late,
+        late_until=result.late_at_ns / NS,
+        longest=result.max_ns / NS,
+        beside=beside,
     )
 
 

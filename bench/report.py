@@ -20,7 +20,8 @@ from bench.servers import CORES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LIBRARIES = ("trio", "trio-websocket", "msgspec", "picows", "websockets", "starlette", "uvicorn", "uvloop", "httptools")
+LIBRARIES = ("trio", "trio-websocket", "msgspec", "picows", "websockets", "starlette", "uvicorn", "uvloop", "httptools",
+             "trio-mysql", "kafka-python", "asyncmy", "aiokafka")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,11 @@ class Target:
     asked: str
     got: str
     met: bool
+
+
+def not_run(what: str, why: str) -> Target:
+    """A figure that could not be had here, which is no figure met."""
+    return Target(what, "a figure", f"not run: {why}", False)
 
 
 @dataclass(slots=True)

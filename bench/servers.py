@@ -16,16 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import belfry_side
+from bench.errors import Unmeasured
 from bench.frames import upgrade_request
 from bench.load import CACHE, Script
+from bench.processes import cpu_of, family, resident
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bench.ground import Plot
+
 ROOT = Path(__file__).parent.parent
 START_TIMEOUT = 20.0  # seconds; the slowest here takes two on a busy machine
 STOP_TIMEOUT = 5.0  # seconds from SIGTERM to SIGKILL: a peer that drains is not what is measured
-TICKS = os.sysconf("SC_CLK_TCK")
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 
@@ -37,6 +40,7 @@ class Kind:
     name: str
     short: str  # on the command line
     module: str = ""  # of a peer; "" is Belfry
+    fleet: bool = False  # it stands on a database and a broker
 
 
 BELFRY = Kind("Belfry", "belfry")
@@ -44,9 +48,15 @@ NAIVE = Kind("naive trio-websocket", "naive", "bench.peers.naive")
 WEBSOCKETS = Kind("websockets broadcast", "websockets", "bench.peers.websockets_asyncio")
 STARLETTE = Kind("Starlette on uvicorn", "starlette", "bench.peers.starlette_uvicorn")
 PICOWS = Kind("picows", "picows", "bench.peers.picows_hub")
+FLEET = Kind("Belfry", "belfry", fleet=True)
+TEAM = Kind("one INSERT a message", "team", "bench.peers.team", fleet=True)
 BLASTER = Kind("blaster", "blaster", "bench.peers.blaster")
 ECHO = Kind("Belfry's echo", "echo", "tests.chat.echo_server")
 ALL = (BELFRY, PICOWS, WEBSOCKETS, STARLETTE, NAIVE)
+
+
+class NotStarted(Unmeasured):
+    """A server did not come up."""
 
 
 class Server:
@@ -84,11 +94,11 @@ class Server:
 
     def cpu(self) -> float:
         """Seconds of processor time it has used, its threads and children included."""
-        return sum(_cpu(pid) for pid in self._processes())
+        return sum(map(cpu_of, family(self.process.pid)))
 
     def resident(self) -> int:
         """Bytes resident in memory."""
-        return sum(_resident(pid) for pid in self._processes())
+        return sum(map(resident, family(self.process.pid)))
 
     def alive(self) -> bool:
         return self.process.poll() is None
@@ -96,16 +106,6 @@ class Server:
     def last_words(self) -> str:
         """The end of what it printed."""
         return self._log.read_text(errors="replace")[-2000:]
-
-    def _processes(self) -> list[int]:
-        found, new = [], [self.process.pid]
-        while new:
-            pid = new.pop()
-            found.append(pid)
-            for task in Path(f"/proc/{pid}/task").glob("*/children"):
-                with contextlib.suppress(OSError):
-                    new += [int(child) for child in task.read_text().split()]
-        return found
 
 
 @contextlib.contextmanager
@@ -116,10 +116,14 @@ def running(
     arguments: tuple[str, ...] = (),
     keep: Path | None = None,
     secret: str = "",
+    plot: Plot | None = None,
+    server_id: str = "s1",
+    core: int = SERVER_CORE,
 ) -> Iterator[Server]:
     """A server that answers, pinned to its core; ended when the block is left, however it is left.
 
-    `arguments` are a peer's own; `keep` and `secret` are Belfry's, for a second start on the first one's data.
+    `arguments` are a peer's own; `keep` and `secret` are Belfry's, for a second start on the first one's data; `plot`
+    is what a server of a fleet stands on.
     """
     CACHE.mkdir(parents=True, exist_ok=True)
     port = _free_port()
@@ -131,6 +135,11 @@ def running(
         if kind.module:
             where = ["--port", str(port)] if kind is ECHO else [str(port)]
             command = [sys.executable, "-m", kind.module, *where, *arguments]
+            if plot is not None:
+                command += ["--db", plot.db, "--bus", plot.bus]
+        elif plot is not None:
+            command, more = belfry_side.serve(port, server_id, plot.db, plot.bus, secret, rooms)
+            environment.update(more)
         else:
             command, more = belfry_side.command(port, keep or Path(directory) / "data", secret, rooms)
             environment.update(more)
@@ -138,50 +147,42 @@ def running(
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, cwd=directory,
                 start_new_session=True,
-                preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),
+                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
             )  # fmt: skip
         server = Server(kind, port, process, log, secret)
         try:
             _wait_until_it_answers(server)
             yield server
         finally:
-            _end(process)
+            _end(server)
 
 
 def _wait_until_it_answers(server: Server) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline and server.alive():
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server.port), timeout=1):
-            return
+        # Belfry's supervisor listens before its server is there: a connect alone proves nothing.
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server.port), timeout=1) as asked:
+            if server.kind.module:
+                return
+            asked.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            if b" 200 " in asked.recv(100):
+                return
         time.sleep(0.05)
-    raise SystemExit(f"bench: {server.kind.name} did not start:\n{server.last_words()}")
+    raise NotStarted(f"{server.kind.name} did not start; its last words: {server.last_words().strip() or 'none'}")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)
+def _end(server: Server) -> None:
+    everybody = family(server.process.pid)
+    server.process.send_signal(signal.SIGTERM)
     try:
-        process.wait(STOP_TIMEOUT)
+        server.process.wait(STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        for pid in everybody:  # the supervisor first: it would start another
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        server.process.wait()
 
 
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
-
-
-def _cpu(pid: int) -> float:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def _resident(pid: int) -> int:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon:"))

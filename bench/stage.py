@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bench import servers
-from bench.load import Generator, Load, Refusal, Seen
+from bench.load import Buckets, Generator, Load, Refusal, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +22,8 @@ class Step:
 
     load: Load
     seen: Seen
-    server_cpu: float  # share of one core, threads included
+    server_cpu: float  # share of one core, threads included; of all servers together
+    beneath_cpu: float = 0.0  # of the database and the broker
 
     @property
     def deliveries(self) -> float:
@@ -31,13 +32,29 @@ class Step:
 
     @property
     def acks(self) -> float:
-        """Acknowledgements a second."""
-        return self.seen.counted_acks / self.seen.counted_seconds
+        """Acknowledgements a second, whichever group the publishers are in."""
+        acks = self.seen.counted_acks + sum(other.counted_acks for other in self.seen.beside)
+        return acks / self.seen.counted_seconds
+
+    @property
+    def ack_times(self) -> Buckets:
+        """How long acknowledgements took."""
+        return Buckets.together([self.seen.acks_latency, *(other.acks_latency for other in self.seen.beside)])
 
     @property
     def load_cpu(self) -> float:
         """The generator's share of its core."""
         return self.seen.cpu / self.seen.wall
+
+
+class Runs(Protocol):
+    """What a search for the highest rate drives."""
+
+    def run(self, load: Load) -> Step:
+        """Run a load. Raises Refusal when the clients did not get in."""
+
+    def clear(self) -> None:
+        """End the servers: the next load gets new ones."""
 
 
 class Stage:
@@ -94,7 +111,7 @@ class Stage:
         return step
 
 
-def attempt(stage: Stage, load: Load, tries: int, good: Callable[[Step], bool]) -> Step | None:
+def attempt(stage: Runs, load: Load, tries: int, good: Callable[[Step], bool]) -> Step | None:
     """The step if it held in one of so many tries."""
     for _ in range(tries):
         try:

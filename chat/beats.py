@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import secrets
 import time
 from typing import TYPE_CHECKING
 
 import trio
 
 from bus.events import Beat
+from chat.others import own_url
 from chat.peers import LEASE
 from db.errors import StoreUnavailable
 from db.records import ServerRecord
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 
     from bus.events import Event
     from chat.config import Config
+    from chat.load import Rates
+    from chat.moving import Progress
     from chat.service import State
     from db.store import Store
 
 log = logging.getLogger("belfry.chat.beats")
 
 BEAT = 2.0  # seconds
+BEAT_DRAINING = 0.5  # seconds while clients move, for whoever watches it
 BEAT_PATIENCE = 1.5  # seconds for the database to take one; the next says the same, newer
 
 
@@ -44,6 +47,7 @@ class Beats:
         quiet: Callable[[], float | None],
         state: Callable[[], State],
         sessions: Callable[[], int],
+        vitals: Callable[[], tuple[Rates, Progress]],
         fence: Callable[[], None],
     ) -> None:
         self._config = config
@@ -52,9 +56,16 @@ class Beats:
         self._quiet = quiet
         self._state = state
         self._sessions = sessions
+        self._vitals = vitals
         self._fence = fence
-        self._boot = secrets.token_hex(4)
+        self._changed = trio.Event()
+        self.held = False  # while the server is between two processes: neither speaks for it
+        self.follows = ""  # the boot of this server whose living sockets we took over
         self._started = dt.datetime.now(dt.UTC)
+
+    def changed(self) -> None:
+        """The state is another one: others should know now, not in two seconds."""
+        self._changed.set()
 
     async def run(self) -> None:
         """Beat, until cancelled."""
@@ -66,24 +77,31 @@ class Beats:
                 log.error("this process stood still for %.0f s: its clients are sent to resume", late)
                 self._fence()
             beat_at = time.monotonic()
-            if self._quiet() is not None:
+            if not self.held:
                 await self.beat()
-            await trio.sleep(BEAT)
+            with trio.move_on_after(BEAT_DRAINING if self._state() == "draining" else BEAT):
+                await self._changed.wait()
+            self._changed = trio.Event()
 
     async def beat(self) -> None:
         """Say it once; a database that cannot take it now hears the next."""
         config = self._config
-        url = config.public_url or f"http://{config.host}:{config.port}"
+        url, state, sessions = own_url(config), self._state(), self._sessions()
+        rates, progress = self._vitals()
         now = dt.datetime.now(dt.UTC)
         self._publish(
             Beat(
-                config.server_id, self._boot, url, config.version, self._state(), self._sessions(),
-                config.limits.handshakes_per_second, made_at=now.timestamp(),
+                config.server_id, config.boot, url, config.version, state, sessions,
+                config.limits.handshakes_per_second, made_at=now.timestamp(), started_at=self._started.timestamp(),
+                follows=self.follows, sends_per_second=rates.sends_per_second,
+                deliveries_per_second=rates.deliveries_per_second, commit_p99_ms=rates.commit_p99_ms,
+                handshakes_peak=rates.handshakes_peak, to_move=progress.to_move, moved=progress.moved,
+                eta=progress.eta,
             )
         )  # fmt: skip
-        record = ServerRecord(
-            config.server_id, self._boot, url, config.version, self._state(), self._sessions(), self._started, now
-        )
+        if self._quiet() is None:  # alone: nobody reads it, and a quiet disk may sleep
+            return
+        record = ServerRecord(config.server_id, config.boot, url, config.version, state, sessions, self._started, now)
         with trio.move_on_after(BEAT_PATIENCE):
             try:
                 await self._store.put_server(record)

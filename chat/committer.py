@@ -55,6 +55,8 @@ class Committer:
         self._queue: deque[tuple[Draft, LiveRoom, Sender]] = deque()
         self._wake = trio.Event()
         self._closed = False
+        self._busy = False  # whether a transaction is in flight
+        self._idle = trio.Event()
         metrics.gauges["commit_queue"] = lambda: len(self._queue)
 
     def submit(self, draft: Draft, live: LiveRoom, sender: Sender) -> None:
@@ -71,14 +73,24 @@ class Committer:
         self._closed = True
         self._wake.set()
 
+    async def wait_idle(self) -> None:
+        """Wait until nothing is in line or in flight: every send has its fate, and its ack is posted."""
+        await trio.lowlevel.checkpoint()
+        while self._busy or self._queue:
+            self._idle = trio.Event()
+            await self._idle.wait()
+
     async def run(self) -> None:
         """Commit until closed."""
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
+            self._busy = True
             while self._queue:
                 count = min(BATCH, len(self._queue))
                 await self._commit([self._queue.popleft() for _ in range(count)])
+            self._busy = False
+            self._idle.set()
             if self._closed:
                 return
 
@@ -91,10 +103,11 @@ class Committer:
             self._refuse(batch, error)
             return
         committed = time.perf_counter()
-        self._metrics.commit_batch_messages.observe(len(batch))
-        self._metrics.commit_seconds.observe(committed - began)
         self._settle(batch, outcomes)
         self._metrics.fanout_seconds.observe(time.perf_counter() - committed)
+        self._metrics.commit_batch_messages.observe(len(batch))
+        self._metrics.commit_seconds.observe(committed - began)
+        self._metrics.recent_commits.append(committed - began)
 
     async def _append(self, drafts: list[Draft], at: dt.datetime) -> list[Appended | RoomMissing]:
         while True:

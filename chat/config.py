@@ -27,12 +27,14 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 8000  # 0: any free one
     server_id: str = "s1"
+    boot: str = ""  # this start of this server: random, new at each; with server_id it is our name on the bus
     version: str = "0"
     secret: bytes = field(default=b"", repr=False)  # HS256 key, at least 32 bytes
     guests: bool = False  # POST /v1/guests gives tokens to anybody
     token_ttl: float = 86_400.0  # seconds a guest's token is good
     origins: tuple[str, ...] = ()  # allowed Origin values besides the server's own host; "*" is any
     public_url: str | None = None  # where clients reach this server, when it is not where it listens
+    tower: str | None = None  # where clients may ask for a server when this one is gone
     heartbeat: float = 25.0  # seconds between pings; a silent client is closed 4002 after twice that
     reconnect_window: float = 2.0  # seconds over which clients spread their first retry after a crash
     drain_deadline: float = 25.0  # seconds from SIGTERM to exit, inside Kubernetes' 30

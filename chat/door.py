@@ -7,8 +7,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import math
-import random
 import socket
 from typing import TYPE_CHECKING
 
@@ -16,14 +14,17 @@ import trio
 
 from chat.head import HEAD_BYTES, Refusal, answer, check_upgrade, parse_head, wants_websocket, without_upgrade
 from chat.outbox import Backlog, Outbox
-from chat.rate import Bucket
 from chat.session import Session
 from chat.websocket import Ended, Websocket
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from chat.head import Head
     from chat.metrics import Metrics
+    from chat.readers import Readers
     from chat.sessions import Sessions
+    from chat.tokens import Identity
     from chat.web_server import WebServer
 
 log = logging.getLogger("belfry.chat.door")
@@ -32,27 +33,130 @@ HEAD_TIMEOUT = 5.0  # seconds for a whole head; a slow phone needs one
 KEEP_ALIVE = 30.0  # seconds a connection may wait for its next request; proxies keep theirs for 60
 ACCEPTS = 64  # connections taken in one turn of the loop: 64 x 20 us keeps a stall near 1 ms
 NO_FILES_PAUSE = 0.1  # seconds before accepting again when file descriptors ran out
-RETRY_AFTER = (1, 4)  # seconds, random: those refused together must not come back together
+# A page of any origin may ask at /ws when it shall come back; a websocket that is refused tells it nothing.
+TELLABLE = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Retry-After"}
 END_OF_HEAD = b"\r\n\r\n"
 OUT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Connection:
+    """One accepted socket: waiting for a request's head, in a request, or a websocket."""
+
+    __slots__ = ("_fate", "_scope", "_since", "begun", "given", "idle", "session", "sock", "used")
+
+    def __init__(self, sock: socket.socket, begun: bytes = b"") -> None:
+        self.sock = sock
+        self.begun = begun  # what was read of the head that is on its way
+        self.used = False  # whether it had a request before
+        self.session: Session | None = None  # once it is a websocket
+        self.given = False  # whether another process has the socket now
+        self._since = trio.current_time()
+        self._scope: trio.CancelScope | None = None  # there while it waits for a head
+        self._fate: trio.Event | None = None  # there while it is held for another process
+        self.idle = False  # whether it is held where it waits for a head, so that another process can go on
+
+    def waited(self) -> float:
+        """Seconds since it became what it is."""
+        return trio.current_time() - self._since
+
+    def become(self, session: Session, waited: float = 0.0) -> None:
+        """It is a websocket from here on, which has waited for its hello already for some seconds."""
+        self.session, self.begun, self._since = session, b"", trio.current_time() - waited
+
+    def hold(self) -> None:
+        """Wait for no head, now or when it is done with what it does."""
+        if self._fate is None:
+            self._fate = trio.Event()
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def release(self) -> None:
+        """Go on."""
+        if self._fate is not None:
+            self._fate.set()
+            self._fate = None
+
+    def give(self) -> None:
+        """Another process has the socket: end without a word to it."""
+        self.given = True
+        if self.session is not None:
+            self.session.give()
+        self.release()
+
+    def close_idle(self) -> None:
+        """End a connection that waits for another request."""
+        if self._scope is not None and self.used and not self.begun:
+            self._scope.cancel()
+
+    async def wait_for_head(self) -> bool:
+        """Read on until `begun` is a whole head, or too long for one; False when the connection is over.
+
+        A first head has HEAD_TIMEOUT, and so has each other from its first byte, which may take KEEP_ALIVE. Raises
+        Refusal.
+        """
+        while True:
+            if self._fate is not None:
+                self.idle = True
+                await self._fate.wait()
+                self.idle = False
+                if self.given:
+                    return False
+                continue
+            whole = False
+            with trio.CancelScope() as self._scope:
+                try:
+                    whole = await self._read_head()
+                finally:
+                    self._scope = None
+            if self._fate is None:
+                return whole
+
+    async def _read_head(self) -> bool:
+        if self.used and not self.begun:
+            with trio.move_on_after(KEEP_ALIVE) as idle:
+                if not await self._read_more():
+                    return False
+            if idle.cancelled_caught:
+                return False
+        with trio.move_on_after(HEAD_TIMEOUT) as patience:
+            while END_OF_HEAD not in self.begun and len(self.begun) <= HEAD_BYTES:
+                if not await self._read_more():
+                    return False
+        if patience.cancelled_caught:
+            raise Refusal("timeout", "the request's head took too long")
+        return True
+
+    async def _read_more(self) -> bool:
+        while True:
+            try:
+                await trio.lowlevel.wait_readable(self.sock)
+                more = self.sock.recv(HEAD_BYTES + 1)
+            except BlockingIOError:
+                continue
+            except OSError:
+                return False
+            self.begun += more
+            return bool(more)
 
 
 class Door:
     """Takes connections from listening sockets into a nursery."""
 
-    def __init__(self, sessions: Sessions, web: WebServer, metrics: Metrics, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, sessions: Sessions, web: WebServer, readers: Readers, metrics: Metrics, nursery: trio.Nursery
+    ) -> None:
         self._sessions = sessions
         self._web = web
+        self._readers = readers
         self._metrics = metrics
         self._nursery = nursery
         self._limits = sessions.config.limits
-        self._open = 0
+        self._open: dict[Connection, None] = {}  # in the order they came
         self._emptied = trio.Event()
-        self._idle: set[trio.CancelScope] = set()
+        self._frozen: trio.Event | None = None  # there while nobody is let in, for the handover
         self._backlog = Backlog()
-        per_second = self._limits.handshakes_per_second
-        self._handshakes = Bucket(per_second, per_second, trio.current_time())
-        metrics.gauges["connections"] = lambda: self._open
+        self._budget = sessions.budget
+        metrics.gauges["connections"] = lambda: len(self._open)
         metrics.gauges["outbox_bytes"] = lambda: self._backlog.bytes
 
     async def accept_from(
@@ -62,6 +166,9 @@ class Door:
         task_status.started()
         while True:
             await trio.lowlevel.wait_readable(listener)
+            if self._frozen is not None:
+                await self._frozen.wait()
+                continue
             try:
                 for _ in range(ACCEPTS):
                     sock, _address = listener.accept()
@@ -86,121 +193,171 @@ class Door:
     def _take(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._metrics.connections_accepted += 1
-        if self._limits.connections and self._open >= self._limits.connections:
+        if self._limits.connections and len(self._open) >= self._limits.connections:
             self._metrics.connections_refused += 1
             with contextlib.suppress(OSError):
-                sock.send(answer("overloaded", "too many connections", _retry_after()))
+                sock.send(answer("overloaded", "too many connections", self._retry_after()))
                 sock.shutdown(socket.SHUT_WR)
             sock.close()
             return
         with contextlib.suppress(OSError):  # not TCP, or gone already
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._open += 1
-        self._nursery.start_soon(self._connection, sock)
+        self._enter(Connection(sock))
 
-    async def _connection(self, sock: socket.socket) -> None:
+    def _enter(self, connection: Connection) -> None:
+        self._open[connection] = None
+        if self._frozen is not None:
+            connection.hold()
+        self._nursery.start_soon(self._connection, connection)
+
+    def spawn(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run something beside the connections, and as long as they."""
+        self._nursery.start_soon(task)
+
+    async def _connection(self, connection: Connection) -> None:
         """The barrier: whatever goes wrong in here costs this connection only, and is logged."""
+        sock = connection.sock
         try:
-            way = await self._enter(sock, b"")
-            while isinstance(way, bytes):
-                way = await self._enter(sock, way) if way or await self._next_request(sock) else None
-            if way is not None:
-                await way.run()
+            if connection.session is None:
+                await self._requests(connection)
+            if connection.session is not None:  # run from a shallow stack
+                await connection.session.run()
         except* Ended:
             pass
         except* Exception:
             log.exception("a connection ended by an error of ours")
         finally:
-            self._open -= 1
+            del self._open[connection]
             if not self._open:
                 self._emptied.set()
             if sock.fileno() >= 0:
+                self._readers.remove(sock)
                 trio.lowlevel.notify_closing(sock)
                 sock.close()
 
-    async def _next_request(self, sock: socket.socket) -> bool:
-        """Wait for another request on a kept-alive connection; False when it is over."""
-        with trio.move_on_after(KEEP_ALIVE) as scope:
-            self._idle.add(scope)
+    async def _requests(self, connection: Connection) -> None:
+        """Serve requests until the connection is over, or a websocket."""
+        more = True
+        while more and connection.session is None:
             try:
-                if not self._sessions.draining:
-                    await trio.lowlevel.wait_readable(sock)
-                    return True
-            except OSError:
-                return False
-            finally:
-                self._idle.discard(scope)
-        return False
+                if connection.used and not connection.begun and self._sessions.draining:
+                    return
+                if not await connection.wait_for_head():
+                    return
+                more = await self._request(connection)
+            except Refusal as refusal:
+                self._metrics.connections_refused += refusal.code == "overloaded"
+                await _refuse(connection.sock, refusal.response)
+                return
+
+    async def _request(self, connection: Connection) -> bool:
+        """Take the way that the head says; whether the connection goes on. Raises Refusal."""
+        data = connection.begun
+        end = data.find(END_OF_HEAD)
+        if not 0 <= end <= HEAD_BYTES:
+            raise Refusal("head_too_large", f"the request's head is larger than {HEAD_BYTES} bytes")
+        raw, rest = data[:end], data[end + 4 :]
+        head = parse_head(raw)
+        if head.path == "/ws":
+            connection.become(self._upgrade(connection.sock, head, rest))
+            return True
+        if wants_websocket(head):
+            raise Refusal("not_found", "websockets live at /ws")
+        if b"upgrade" in head.headers:
+            raw = without_upgrade(raw)
+        connection.begun = b""
+        left = await self._web.serve(connection.sock, raw + END_OF_HEAD, rest, head.body_bytes())
+        connection.begun, connection.used = left or b"", True
+        return left is not None
 
     def close_idle(self) -> None:
         """End the connections that wait for another request."""
-        for scope in self._idle:
-            scope.cancel()
+        for connection in self._open:
+            connection.close_idle()
 
-    async def _enter(self, sock: socket.socket, begun: bytes) -> Session | bytes | None:
-        """Read a head and take the way it says.
+    # --- handed from process to process ------------------------------------------------------------------------
 
-        A Session comes back to be run from a shallow stack; bytes (perhaps none) if another request may come, which
-        they begin; None when the connection is over.
-        """
-        with trio.move_on_after(HEAD_TIMEOUT) as patience:
-            data = await _read_head(sock, begun)
-        try:
-            if patience.cancelled_caught:
-                raise Refusal("timeout", "the request's head took too long")
-            if data is None:
-                return None
-            end = data.find(END_OF_HEAD)
-            if end < 0:
-                raise Refusal("head_too_large", f"the request's head is larger than {HEAD_BYTES} bytes")
-            raw, rest = data[:end], data[end + 4 :]
-            head = parse_head(raw)
-            if head.path == "/ws":
-                return self._upgrade(sock, head, rest)
-            if wants_websocket(head):
-                raise Refusal("not_found", "websockets live at /ws")
-            if b"upgrade" in head.headers:
-                raw = without_upgrade(raw)
-        except Refusal as refusal:
-            self._metrics.connections_refused += refusal.code == "overloaded"
-            await _refuse(sock, refusal.response)
-            return None
-        return await self._web.serve(sock, raw + END_OF_HEAD, rest, head.body_bytes())
+    def connections(self) -> list[Connection]:
+        """All that are open, in the order they came."""
+        return list(self._open)
+
+    def sessions(self) -> list[Session]:
+        """All websockets, with and without a hello."""
+        return [one.session for one in self._open if one.session is not None]
+
+    def freeze(self) -> None:
+        """Let nobody in, and hold who waits for a head."""
+        self._frozen = trio.Event()
+        for connection in self._open:
+            connection.hold()
+
+    def thaw(self) -> None:
+        """Go on."""
+        if self._frozen is not None:
+            self._frozen.set()
+            self._frozen = None
+        for connection in self._open:
+            connection.release()
+
+    def adopt_session(self, sock: socket.socket, identity: Identity) -> Session:
+        """Take over a client that said hello; it stays another process's until `Session.own`."""
+        session = self._session(sock, b"")
+        session.be(identity)
+        session.given = True
+        connection = Connection(sock)
+        connection.become(session)
+        self._enter(connection)
+        return session
+
+    def adopt_newcomer(self, sock: socket.socket, unread: bytes, waited: float) -> Session:
+        """Take over a websocket that has not said hello for `waited` seconds."""
+        session = self._session(sock, unread)
+        session.waited = waited
+        connection = Connection(sock)
+        connection.become(session, waited)
+        self._enter(connection)
+        return session
+
+    def adopt_request(self, sock: socket.socket, begun: bytes) -> None:
+        """Take over a connection that waits for a head, of which this much was read."""
+        connection = Connection(sock, begun)
+        connection.used = not begun
+        self._enter(connection)
+
+    # -----------------------------------------------------------------------------------------------------------
 
     def _upgrade(self, sock: socket.socket, head: Head, rest: bytes) -> Session:
+        now, sessions = trio.current_time(), self._sessions
         if not wants_websocket(head):
-            raise Refusal("upgrade_required", "this address speaks websocket", {"Upgrade": "websocket"})
-        upgrade = check_upgrade(head, self._sessions.config.origins)
-        if self._sessions.draining:
-            raise Refusal("draining", "this server is stopping", _retry_after())
-        wait = self._handshakes.take(trio.current_time())
-        if wait:
-            raise Refusal("overloaded", "too many handshakes", _retry_after(math.ceil(wait)))
-        outbox = Outbox(sock, self._limits.outbox_bytes, self._nursery.start_soon, self._backlog)
-        websocket = Websocket(sock, outbox, self._limits.frame_bytes, rest)
-        websocket.accept(upgrade.key, upgrade.subprotocol)
+            self._tell_when(now)
+            raise Refusal("upgrade_required", "this address speaks websocket", {"Upgrade": "websocket"} | TELLABLE)
+        upgrade = check_upgrade(head, sessions.origins())
+        if sessions.draining or sessions.frozen:
+            raise Refusal("draining", "this server is stopping", self._retry_after())
+        if not self._budget.take(now):
+            # A browser hides this answer from its page, which then asks: it gets its turn by asking.
+            turn = 1 if b"origin" in head.headers else self._budget.turn(now)
+            raise Refusal("overloaded", "too many handshakes", {"Retry-After": str(turn)})
+        sessions.came_to(head.one(b"host"))
+        session = self._session(sock, rest)
+        session.websocket.accept(upgrade.key, upgrade.subprotocol)
         self._metrics.handshakes += 1
-        return Session(websocket, self._sessions)
+        return session
 
+    def _session(self, sock: socket.socket, rest: bytes) -> Session:
+        outbox = Outbox(sock, self._limits.outbox_bytes, self._nursery.start_soon, self._backlog)
+        return Session(Websocket(sock, outbox, self._readers, self._limits.frame_bytes, rest), self._sessions)
 
-def _retry_after(least: int = 0) -> dict[str, str]:
-    return {"Retry-After": str(max(least, random.randint(*RETRY_AFTER)))}
+    def _tell_when(self, now: float) -> None:
+        """What a websocket would hear now, for those who cannot hear it: by plain GET at the same address."""
+        if self._sessions.draining:
+            raise Refusal("draining", "this server is stopping", self._retry_after() | TELLABLE)
+        if self._budget.full(now):
+            turn = {"Retry-After": str(self._budget.turn(now))}
+            raise Refusal("overloaded", "too many handshakes", turn | TELLABLE)
 
-
-async def _read_head(sock: socket.socket, data: bytes) -> bytes | None:
-    """Bytes up to the end of the head at least, or more than HEAD_BYTES of none; None when the peer left before."""
-    while END_OF_HEAD not in data and len(data) <= HEAD_BYTES:
-        try:
-            await trio.lowlevel.wait_readable(sock)
-            more = sock.recv(HEAD_BYTES + 1)
-        except BlockingIOError:
-            continue
-        except OSError:
-            return None
-        if not more:
-            return None
-        data += more
-    return data if data.find(END_OF_HEAD) <= HEAD_BYTES else data[: HEAD_BYTES + 1].replace(END_OF_HEAD, b"")
+    def _retry_after(self) -> dict[str, str]:
+        return {"Retry-After": str(self._budget.turn(trio.current_time()))}
 
 
 async def _refuse(sock: socket.socket, response: bytes) -> None:

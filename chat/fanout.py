@@ -23,12 +23,27 @@ def message_frames(room: str, bodies: Sequence[bytes]) -> bytes:
 
 def fan_out(outboxes: Iterable[Outbox], frames: bytes) -> None:
     """Post the same frames to all."""
+    # This is Outbox.post for the common case, written out: half a microsecond less of five for each member.
+    size = len(frames)
     for outbox in outboxes:
-        outbox.post(frames)
+        if outbox.kept is not None or outbox.broken:
+            outbox.post(frames)
+            continue
+        send = outbox.send  # first a local: a slot that is called is looked up the slow way
+        try:
+            sent = send(frames)
+        except OSError:
+            outbox.post(frames)  # tells apart whether it would block or is broken
+        else:
+            if sent < size:
+                outbox.keep_rest(frames[sent:])
 
 
 def fan_out_after_acks(members: Mapping[Hashable, Outbox], frames: bytes, acks: Mapping[Hashable, bytes]) -> None:
     """Post the same frames to all, and before them, in the same write, each sender's acks."""
-    for member, outbox in members.items():
-        ack = acks.get(member)
-        outbox.post(frames if ack is None else ack + frames)
+    others = dict(members)
+    for member, ack in acks.items():
+        outbox = others.pop(member, None)
+        if outbox is not None:
+            outbox.post(ack + frames)
+    fan_out(others.values(), frames)

@@ -13,7 +13,7 @@ from chat.errors import CODES
 from chat.wire import SUBPROTOCOL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
 HEAD_BYTES = 8_192  # of a request's head; browsers send 1 KB, with large cookies 4
 REASONS = {
@@ -118,7 +118,7 @@ def wants_websocket(head: Head) -> bool:
     return "websocket" in head.values(b"upgrade")
 
 
-def check_upgrade(head: Head, origins: Sequence[str]) -> Upgrade:
+def check_upgrade(head: Head, origins: Collection[str]) -> Upgrade:
     """Check an opening handshake at /ws by RFC 6455, 4.2.1, and its page's origin. Raises Refusal."""
     if head.method != "GET" or "upgrade" not in head.values(b"connection"):
         raise Refusal("bad_request", "a websocket begins with GET, Connection: Upgrade and Upgrade: websocket")
@@ -139,7 +139,7 @@ def check_upgrade(head: Head, origins: Sequence[str]) -> Upgrade:
     return Upgrade(key.encode(), bool(offered))
 
 
-def check_origin(head: Head, origins: Sequence[str]) -> None:
+def check_origin(head: Head, origins: Collection[str]) -> None:
     """Browsers send Origin: it must be this host or an allowed one, so that other pages cannot use a user's session."""
     origin = head.one(b"origin")
     if origin is None or "*" in origins or origin in origins:

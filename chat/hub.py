@@ -14,6 +14,7 @@ from chat.errors import Refused
 from chat.fanout import fan_out, fan_out_after_acks, message_frames
 from chat.frames import text_frame
 from chat.gaps import Gaps
+from chat.history import History
 from chat.live_room import MARKS, LiveRoom
 from chat.room import WINDOW_MESSAGES
 from chat.roster import Roster
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 IDLE_ROOM = 30.0  # seconds a room without members stays: a wave of resumes after a crash finds it
 KEEP = 1.0  # seconds between storing read marks: one lost in a crash is a message shown as unread once more
 FLEET = (Leaving, Pace, Order, Rollout)
+HELD_EVENTS = 10_000  # of other servers, kept while living sockets are taken over: seconds of a busy fleet, 2 MB
 
 
 class _Loading:
@@ -61,7 +63,10 @@ class Hub:
         self._rooms: dict[str, LiveRoom] = {}
         self._loading: dict[str, _Loading] = {}
         self._marks_dirty: set[LiveRoom] = set()
+        self._held: list[tuple[str, Sequence[Event]]] | None = None  # events that wait; None: they are taken at once
+        self._silent = False
         self.gaps = Gaps(self, store, metrics, bus.quiet)
+        self.history = History(store, metrics)
         self.roster = Roster(self.publish, bus.quiet)
         metrics.gauges["bus_lost"] = lambda: bus.counts.lost
         metrics.gauges["bus_skipped"] = lambda: bus.counts.skipped
@@ -74,6 +79,9 @@ class Hub:
     def peek(self, name: str) -> LiveRoom | None:
         """The room if it is live already."""
         return self._rooms.get(name)
+
+    def __len__(self) -> int:
+        return len(self._rooms)
 
     def lives(self) -> Iterable[LiveRoom]:
         """All live rooms."""
@@ -96,7 +104,7 @@ class Hub:
                 stored = await self.store.live_room(name, WINDOW_MESSAGES, MARKS)
                 if stored is None or stored.room.id in loading.deleted:
                     raise Refused("room_missing", f'there is no room "{name}"')
-                live = LiveRoom(stored)
+                live = LiveRoom.of(stored)
                 live.idle_since = trio.current_time()
                 self._rooms[name] = live
                 self.gaps.expect(live, loading.heads.get(live.order.epoch, 0))
@@ -190,11 +198,15 @@ class Hub:
 
     def publish(self, event: Event) -> None:
         """Tell the other servers; never blocks, never raises."""
+        if self._silent:
+            return
         self._metrics.bus_published += 1
         self._bus.publish(event)
 
     def missed(self) -> None:
         """Events were lost, or may have been: ask the store for messages, and the others for members."""
+        if self._silent or self._held is not None:  # whoever has the rooms looks; we shall, when we have them
+            return
         self.gaps.look()
         for live in self._rooms.values():
             self.roster.ask(live)
@@ -202,6 +214,12 @@ class Hub:
 
     def from_bus(self, origin: str, events: Sequence[Event]) -> None:
         """Take other servers' events; never blocks, never raises."""
+        if self._silent:
+            return
+        if self._held is not None:
+            self._held.append((origin, events))
+            del self._held[:-HELD_EVENTS]  # what falls out is found by numbers and by the look at all heads
+            return
         self.roster.peers.heard(origin, trio.current_time())
         for event in events:
             self._metrics.bus_received += 1
@@ -211,6 +229,7 @@ class Hub:
             if isinstance(event, Beat):
                 if event.state == "stopped":
                     self.roster.drop(origin, self._rooms.values())
+                self.fleet(event)
                 continue
             if isinstance(event, FLEET):
                 self.fleet(event)
@@ -245,6 +264,47 @@ class Hub:
         elif isinstance(event, RoomDeleted):
             loading.deleted.add(event.room_id)
 
+    # --- handed from process to process ------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Say nothing to members and keep the other servers' events: the sockets are between two processes."""
+        self._held = []
+        self.roster.held = True
+
+    def adopt(self, live: LiveRoom) -> None:
+        """Take a room over, instead of any that we had under its name."""
+        live.idle_since = trio.current_time()
+        self._rooms[live.order.name] = live
+
+    def disown(self, name: str) -> None:
+        """Forget a room that its former process has forgotten meanwhile."""
+        self._rooms.pop(name, None)
+
+    def mark_dirty(self, live: LiveRoom, users: Iterable[str]) -> None:
+        """These read marks moved and are not in the store yet."""
+        live.marks_dirty.update(users)
+        if live.marks_dirty:
+            self._marks_dirty.add(live)
+
+    def release(self) -> None:
+        """The sockets are ours, or are ours still: take what was kept."""
+        held, self._held = self._held or [], None
+        self.roster.held = False
+        for origin, events in held:
+            self.from_bus(origin, events)
+
+    def taken_over(self) -> None:
+        """The rooms came from another process: tell the other servers who is here now under our name."""
+        for live in self._rooms.values():
+            self.roster.taken_over(live)
+            self.gaps.watch(live)
+        self.missed()
+
+    def silence(self) -> None:
+        """The sockets and rooms are another process's: say nothing of them any more, hear nothing."""
+        self._silent = True
+        self._marks_dirty.clear()
+
     # --- tasks -------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -263,6 +323,7 @@ class Hub:
             for origin in peers.expired(now):
                 self.roster.drop(origin, self._rooms.values())
             self._forget_idle(now)
+            self.history.forget_old(now)
             await self.flush_marks()
 
     def _forget_idle(self, now: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from chat import wire
 from chat.presence import Presence
@@ -24,23 +24,30 @@ class LiveRoom:
     """A room's order, its members here, who is present, and read marks."""
 
     __slots__ = (
-        "filling", "idle_since", "marks", "marks_dirty", "members", "members_json", "news", "order", "pins",
-        "presence", "presence_due",
+        "filling", "idle_since", "marks", "marks_dirty", "marks_version", "members", "members_json", "news", "order",
+        "pins", "presence", "presence_due",
     )  # fmt: skip
 
-    def __init__(self, stored: StoredRoom) -> None:
-        room = stored.room
-        self.order = Room(room.name, room.id, room.epoch, room.last_seq, map(body_of, stored.recent))
+    def __init__(self, order: Room, marks: dict[str, int]) -> None:
+        self.order = order
         self.members: dict[Session, Outbox] = {}
         self.members_json: bytes | None = None  # encoded for `joined`, until somebody comes or goes
         self.presence = Presence()
         self.presence_due = 0.0
         self.news: dict[str, str | None] = {}  # what the other servers are not told yet: user id -> name, None for left
-        self.marks = dict(stored.marks)
+        self.marks = marks
         self.marks_dirty: set[str] = set()
+        self.marks_version = 0  # grows with each mark that moves
         self.pins = 0  # sends on their way, joins that read history: it must not be forgotten meanwhile
         self.filling = False
         self.idle_since = 0.0
+
+    @classmethod
+    def of(cls, stored: StoredRoom) -> Self:
+        """The room as the store has it."""
+        room = stored.room
+        order = Room(room.name, room.id, room.epoch, room.last_seq, map(body_of, stored.recent))
+        return cls(order, dict(stored.marks))
 
     @contextlib.contextmanager
     def pinned(self) -> Iterator[None]:
@@ -55,6 +62,7 @@ class LiveRoom:
         """Move a user's read mark; False if it is not ahead of the old one."""
         if seq <= self.marks.get(user_id, 0):
             return False
+        self.marks_version += 1
         self.marks.pop(user_id, None)
         self.marks[user_id] = seq
         if len(self.marks) > MARKS:

@@ -31,7 +31,10 @@ class Outbox:
     chunk, not a copy. Over `bound` bytes `on_slow` is called, once.
     """
 
-    __slots__ = ("_backlog", "_bound", "_drained", "_kept", "_on_slow", "_send", "_sock", "_spawn", "broken", "waiting")
+    __slots__ = (
+        "_backlog", "_bound", "_drained", "_held", "_on_slow", "_parked", "_sock", "_spawn", "broken", "kept", "send",
+        "waiting",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -41,12 +44,14 @@ class Outbox:
         backlog: Backlog,
     ) -> None:
         self._sock = sock
-        self._send = sock.send
+        self.send = sock.send  # past all order: for `post`, and for the fan-out while nothing is kept
         self._bound = bound  # bytes kept for a reader that is behind; 0 is without bound
         self._spawn = spawn
         self._backlog = backlog
-        self._kept: list[bytes] | None = None  # None while nothing waits: the common case, one test in `post`
+        self.kept: list[bytes] | None = None  # None while nothing waits: the common case
         self._drained: trio.Event | None = None
+        self._held: trio.Event | None = None  # there while nothing may be written
+        self._parked = False  # held without a flushing task: nothing waited then
         self._on_slow: Callable[[], None] | None = None
         self.waiting = 0  # bytes kept
         self.broken = False  # the peer is gone; the reading side learns it by itself
@@ -57,26 +62,30 @@ class Outbox:
 
     def post(self, data: bytes) -> None:
         """Send these frames, now or as soon as the reader takes them."""
-        if self._kept is not None:
+        if self.kept is not None:
             self._keep(data)
             return
         if self.broken:
             return
         try:
-            sent = self._send(data)
+            sent = self.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
             self.broken = True
             return
         if sent < len(data):
-            self._kept = []
-            self._keep(data[sent:])
-            self._spawn(self._flush)
+            self.keep_rest(data[sent:])
+
+    def keep_rest(self, data: bytes) -> None:
+        """Flush what a direct send did not take."""
+        self.kept = []
+        self._keep(data)
+        self._spawn(self._flush)
 
     def _keep(self, data: bytes) -> None:
-        assert self._kept is not None
-        self._kept.append(data)
+        assert self.kept is not None
+        self.kept.append(data)
         self.waiting += len(data)
         self._backlog.bytes += len(data)
         if self._bound and self.waiting > self._bound and self._on_slow is not None:
@@ -85,25 +94,75 @@ class Outbox:
 
     def cut(self) -> None:
         """Forget everything but the chunk under way, which must end before any other frame can follow."""
-        if self._kept is None:
+        if not self.kept:  # nothing waits, or it is held and nothing waited
             return
-        first = self._kept[0]
+        first = self.kept[0]
         keep = [first] if len(first) <= SLOW_LINGER_BYTES else []
         if not keep:
             self.broken = True  # too much is left of that chunk to wait for; the close frame cannot follow it
         self._forget(self.waiting - sum(map(len, keep)))
-        self._kept[:] = keep
+        self.kept[:] = keep
+
+    # --- handed from process to process ------------------------------------------------------------------------
+
+    def hold(self) -> bytes:
+        """Write nothing from now on, and tell what the socket has not taken; what is posted is kept behind it."""
+        self._held = trio.Event()
+        self._parked = self.kept is None
+        if self.kept is None:
+            self.kept = []
+        return b"".join(self.kept)
+
+    def release(self) -> None:
+        """Write on."""
+        if self._held is None:
+            return
+        self._held.set()
+        self._held = None
+        if self._parked:
+            if self.kept:
+                self._spawn(self._flush)
+            else:
+                self.kept = None
+                self._tell_drained()
+
+    def give_up(self) -> None:
+        """The socket is another process's: forget what is kept, and take nothing more."""
+        self.broken = True
+        if self.kept is not None:
+            self._forget(self.waiting)
+            self.kept.clear()
+        self.release()
+
+    def forget(self) -> None:
+        """Nobody knows what the peer got: let go of what is kept, and begin anew."""
+        if self.kept is not None:
+            self._forget(self.waiting)
+            self.kept.clear()
+        self.release()
+
+    def resume(self, unsent: bytes) -> None:
+        """Begin with what another process could not send any more."""
+        if unsent:
+            self.keep_rest(unsent)
 
     def _forget(self, size: int) -> None:
         self.waiting -= size
         self._backlog.bytes -= size
 
     async def _flush(self) -> None:
-        kept = self._kept
+        kept = self.kept
         assert kept is not None
         try:
-            while kept and not self.broken and self._sock.fileno() >= 0:  # closed before this task's first step
+            while not self.broken and self._sock.fileno() >= 0:  # closed before this task's first step
+                if self._held is not None:
+                    await self._held.wait()
+                    continue
+                if not kept:
+                    break
                 await trio.lowlevel.wait_writable(self._sock)
+                if self._held is not None:
+                    continue
                 try:
                     sent = self._sock.sendmsg(kept[:SEND_BUFFERS])
                 except BlockingIOError:
@@ -123,15 +182,18 @@ class Outbox:
         finally:
             self.broken = self.broken or bool(kept)  # cancelled: nothing may follow half a frame
             self._forget(sum(map(len, kept)))
-            self._kept = None
-            if self._drained is not None:
-                self._drained.set()
-                self._drained = None
+            self.kept = None
+            self._tell_drained()
+
+    def _tell_drained(self) -> None:
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
 
     async def wait_drained(self) -> None:
         """Wait until nothing is kept any more: all went to the kernel, or the peer is gone."""
         await trio.lowlevel.checkpoint()
-        while self._kept is not None:
+        while self.kept is not None:
             if self._drained is None:
                 self._drained = trio.Event()
             await self._drained.wait()

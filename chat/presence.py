@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -15,10 +17,19 @@ GRACE = 5.0  # seconds between the last socket's end and the telling: a redeploy
 NAMED = 200  # members up to which names are told; above, only the count: 200 x 50 B = 10 KB a joined
 
 
+class PresenceState(Struct, frozen=True):
+    """What another process needs to tell a room's presence on without a flicker; who is here it counts by itself."""
+
+    names: dict[str, str]  # user id -> name, of everybody who counts
+    told: list[str]
+    leaving: dict[str, float]  # user id -> seconds until the grace is over
+    elsewhere: dict[str, list[str]]  # origin -> user ids
+
+
 class Presence:
     """The members of one room: here by socket, on other servers by origin, and as last told to the room."""
 
-    __slots__ = ("_changed", "_elsewhere", "_here", "_leaving", "_names", "_told")
+    __slots__ = ("_changed", "_elsewhere", "_here", "_leaving", "_names", "_told", "version")
 
     def __init__(self) -> None:
         self._here: dict[str, int] = {}  # user id -> sockets on this server
@@ -27,6 +38,7 @@ class Presence:
         self._leaving: dict[str, float] = {}  # user id -> when the grace is over
         self._told: set[str] = set()
         self._changed: set[str] = set()
+        self.version = 0  # grows with everything that `state` would tell differently
 
     def enter(self, user_id: str, name: str) -> bool:
         """A socket of this user joined here; True if it is the user's first here."""
@@ -77,23 +89,67 @@ class Presence:
         return [(user_id, self._names[user_id]) for user_id in self._here]
 
     def _arrived(self, user_id: str, name: str) -> None:
+        self.version += 1
         self._leaving.pop(user_id, None)
         self._names[user_id] = name
         if user_id not in self._told:
             self._changed.add(user_id)
 
     def _left(self, user_id: str, when: float) -> None:
-        if not self._is_here(user_id):
-            self._leaving[user_id] = when
+        """A socket ended, or an origin did; whichever grace lasts longest counts, also while another origin has them.
+
+        That one may be an old boot whose end is still to be heard of, and its end takes nobody's grace away.
+        """
+        self.version += 1
+        self._leaving[user_id] = max(when, self._leaving.get(user_id, when))
 
     def _is_here(self, user_id: str) -> bool:
         return user_id in self._here or any(user_id in users for users in self._elsewhere.values())
+
+    # --- handed from process to process ------------------------------------------------------------------------
+
+    def state(self, now: float) -> PresenceState:
+        """Everything but the sockets here, for the process that takes them over."""
+        return PresenceState(
+            dict(self._names),
+            list(self._told),
+            {user_id: when - now for user_id, when in self._leaving.items()},
+            {origin: list(users) for origin, users in self._elsewhere.items()},
+        )
+
+    def restore(self, state: PresenceState, now: float) -> None:
+        """Go on from there; the sockets here are counted by `adopt`, before or after."""
+        self._names = dict(state.names)
+        self._told = set(state.told)
+        self._leaving = {user_id: now + left for user_id, left in state.leaving.items()}
+        self._elsewhere = {origin: set(users) for origin, users in state.elsewhere.items()}
+        self._changed = set(self._names) ^ self._told
+
+    def adopt(self, user_id: str, sockets: int = 1) -> None:
+        """Count sockets that were counted before, in another process: no news. Negative: it was too many."""
+        count = self._here.get(user_id, 0) + sockets
+        if count > 0:
+            self._here[user_id] = count
+        else:
+            self._here.pop(user_id, None)
+
+    def origins(self) -> list[str]:
+        """The other servers' boots that have somebody here."""
+        return list(self._elsewhere)
+
+    def doubt(self, now: float) -> None:
+        """Who is nowhere after a handover (a socket that stayed behind) is leaving, and has the usual grace."""
+        for user_id in self._names:
+            if user_id not in self._leaving and not self._is_here(user_id):
+                self._leaving[user_id] = now + GRACE
+
+    # -----------------------------------------------------------------------------------------------------------
 
     def due(self) -> float | None:
         """When `changes` will have something to say: 0.0 is at once, None never."""
         if self._changed:
             return 0.0
-        return min(self._leaving.values(), default=None)
+        return min((when for user_id, when in self._leaving.items() if not self._is_here(user_id)), default=None)
 
     def changes(self, now: float) -> tuple[list[tuple[str, str]], list[str]]:
         """(id and name of those who came, ids of those who left) since the last call."""
@@ -101,6 +157,7 @@ class Presence:
             del self._leaving[user_id]
             self._changed.add(user_id)
         joined, left = [], []
+        self.version += bool(self._changed)
         for user_id in self._changed:
             here = self._is_here(user_id) or user_id in self._leaving
             if here and user_id not in self._told:

@@ -68,6 +68,14 @@ class Room:
         """Hear that this number exists: until it is delivered, it is missing."""
         self.known = max(self.known, seq)
 
+    def jump(self, head: int) -> None:
+        """Go on from a head that was delivered by another process; what is before it has left the window."""
+        self.head = head
+        self.known = max(self.known, head)
+        self._window.clear()
+        self._window_bytes = 0
+        self._early = {seq: body for seq, body in self._early.items() if seq > head}
+
     def missing(self) -> tuple[int, int] | None:
         """The first hole as (first, last) number, None if all that is known of was delivered."""
         if self._early:

@@ -34,6 +34,7 @@ class Roster:
         self._dirty: set[LiveRoom] = set()
         self._news: set[LiveRoom] = set()
         self.peers = Peers()
+        self.held = False  # whether nothing may be told now
 
     def enter(self, live: LiveRoom, session: Session) -> None:
         """A socket joined here."""
@@ -47,6 +48,14 @@ class Roster:
         if live.presence.leave(session.user.id, trio.current_time()):
             live.news[session.user.id] = None
             self._news.add(live)
+        self._changed(live)
+
+    def taken_over(self, live: LiveRoom) -> None:
+        """The room's sockets came from another process: tell what it had not told yet; who stayed there is leaving."""
+        now = trio.current_time()
+        live.presence.doubt(now)
+        for origin in live.presence.origins():
+            self.peers.heard(origin, now)  # a lease begins, as when they are heard of first
         self._changed(live)
 
     def settled(self, live: LiveRoom) -> bool:
@@ -108,6 +117,8 @@ class Roster:
         """Tell what changed, until cancelled."""
         while True:
             await trio.sleep(TICK)
+            if self.held:
+                continue
             self._tell_servers()
             now = trio.current_time()
             for live in list(self._dirty):

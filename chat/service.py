@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from db.records import Appended, RevokeAction, RoomRecord
     from db.store import Store
 
-State = Literal["starting", "ready", "draining", "stopped"]
+State = Literal["starting", "ready", "cordoned", "draining", "stopped"]
 
 
 class Service(Protocol):

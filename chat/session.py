@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator, Sequence
 
     from chat.live_room import LiveRoom
+    from chat.room import Room
     from chat.sessions import Sessions
     from chat.tokens import Identity
 
@@ -32,7 +33,7 @@ SLOW_LINGER = 5.0  # seconds for a slow reader to take what is under way, so tha
 IN_FLIGHT = 500  # sends of one session that wait for their ack; then nothing more is read from it
 STRIKES = 100  # refused frames in a row, with no good one between, before the session is closed 1008
 FRAMES_PER_SEND = 5  # frames of all kinds a session may send for each message it may send
-PAGE = 500  # messages a store read while catching up
+MARGIN = 100  # messages read beyond the window's start: it moves on while the store is read
 CATCH_UP_BYTES = 131_072  # of one write while catching up; far below outbox_bytes, or a good reader would look slow
 CATCH_UP_STALL = 30.0  # seconds a client that catches up may take nothing before it is too slow
 NOT_A_FRAME = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # the last: brackets without end
@@ -43,7 +44,8 @@ class Session:
 
     __slots__ = (
         "_closing", "_context", "_frames", "_room_below", "_scope", "_sends", "_strikes", "expires_at", "from_json",
-        "heard", "identity", "in_flight", "outbox", "pinged", "rooms", "user", "websocket",
+        "given", "greeted", "heard", "identity", "in_flight", "outbox", "over", "pinged", "rooms", "user", "waited",
+        "websocket",
     )  # fmt: skip
 
     def __init__(self, websocket: Websocket, context: Sessions) -> None:
@@ -53,6 +55,10 @@ class Session:
         self.in_flight = 0
         self.heard = context.now()  # when the last bytes came, by the event loop's clock
         self.pinged = False
+        self.greeted = False  # whether it said a good hello
+        self.given = False  # whether another process has its socket now
+        self.over = False  # whether it has begun to end, by either side
+        self.waited = 0.0  # seconds of HELLO_TIMEOUT that it used up in another process
         self._context = context
         self._closing: Closing | None = None
         self._scope: trio.CancelScope | None = None
@@ -69,13 +75,13 @@ class Session:
 
     async def run(self) -> None:
         """Serve the client until it leaves or is told to."""
-        context = self._context
         failed, linger, code = False, CLOSE_LINGER, 1006
         self.outbox.when_slow(self._slow)
         try:
             with trio.CancelScope() as self._scope:
                 try:
-                    await self._greet()
+                    if not self.greeted:
+                        await self._greet()
                     while True:
                         await self._handle_all(await self.websocket.receive())
                         while self.in_flight > IN_FLIGHT:
@@ -84,18 +90,43 @@ class Session:
                     self._closing = self._closing or ended.closing
                     failed, code = ended.failed, ended.code
         finally:
-            context.leave(self)
-            context.metrics.odd_frames += self.websocket.library_runs
-            closing = self._closing
-            if closing is SLOW:
-                linger = SLOW_LINGER
-                self.outbox.cut()
-            context.metrics.closes[closing.code if closing else code] += 1
-            if closing is not None and self.in_flight:
-                with trio.move_on_after(ACK_PATIENCE, shield=True):
-                    while self.in_flight:
-                        await self._fewer_in_flight()
-            await self.websocket.finish(closing, linger, failed=failed)
+            self.over = True
+            if self.given:
+                self.websocket.close()  # our descriptor only: the connection lives on
+            else:
+                await self._end(linger, code, failed=failed)
+
+    async def _end(self, linger: float, code: int, *, failed: bool) -> None:
+        """Leave everything, wait for what is in flight, and say goodbye."""
+        context, closing = self._context, self._closing
+        context.leave(self)
+        context.metrics.odd_frames += self.websocket.library_runs
+        if closing is SLOW:
+            linger = SLOW_LINGER
+            self.outbox.cut()
+        context.metrics.closes[closing.code if closing else code] += 1
+        if closing is not None and self.in_flight:
+            with trio.move_on_after(ACK_PATIENCE, shield=True):
+                while self.in_flight:
+                    await self._fewer_in_flight()
+        await self.websocket.finish(closing, linger, failed=failed)
+
+    @property
+    def closing(self) -> bool:
+        """Whether it has been told to end, or its client has left."""
+        return self.over or self._closing is not None
+
+    def give(self) -> None:
+        """Another process has the socket: end without a word to it."""
+        self.given = True
+        self.outbox.give_up()
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def own(self) -> bool:
+        """The socket is ours from here on; False if it was given back before that."""
+        self.given = self.outbox.broken
+        return not self.given
 
     def close(self, closing: Closing) -> None:
         """End the session from outside: nothing more is read, the close frame goes out behind what was posted."""
@@ -117,7 +148,7 @@ class Session:
 
     async def _greet(self) -> None:
         """Wait for hello and answer it; frames behind it in the same packet are handled too."""
-        with trio.move_on_after(HELLO_TIMEOUT) as patience:
+        with trio.move_on_after(HELLO_TIMEOUT - self.waited) as patience:
             payloads = await self.websocket.receive()
         if patience.cancelled_caught:
             raise Ended(NO_HELLO.code, NO_HELLO)
@@ -130,7 +161,7 @@ class Session:
             self._refuse("bad_frame", "the first frame is hello")
             raise Ended(POLICY.code, POLICY)
         try:
-            identity = self._context.tokens.verify(frame.token)
+            identity = self._context.identify(frame.token)
         except Refused as error:
             self._refuse(error.code, str(error))
             raise Ended(BAD_TOKEN.code, BAD_TOKEN) from None
@@ -147,8 +178,13 @@ class Session:
         await self._handle_all(payloads[1:])
 
     def _welcome(self, identity: Identity) -> None:
-        context, limits = self._context, self._context.config.limits
-        now = context.now()
+        self.be(identity)
+        self._context.enter(self)
+        self.outbox.post(self._context.welcome(self.user))
+
+    def be(self, identity: Identity) -> None:
+        """This is who says so from here on; a hello was good, here or in the process that had the socket before."""
+        limits, now = self._context.config.limits, self._context.now()
         self.identity = identity
         self.user = wire.User(identity.user_id, identity.name)
         self.from_json = wire.encode(self.user)
@@ -156,8 +192,7 @@ class Session:
         if limits.send_rate:
             self._sends = Bucket(limits.send_rate, limits.send_burst, now)
             self._frames = Bucket(limits.send_rate * FRAMES_PER_SEND, limits.send_burst * FRAMES_PER_SEND, now)
-        context.enter(self)
-        self.outbox.post(context.welcome(self.user))
+        self.greeted = True
 
     # --- frames ------------------------------------------------------------------------------------------------
 
@@ -307,21 +342,24 @@ class Session:
 
     async def _catch_up(self, live: LiveRoom, frame: wire.Join) -> None:
         """Send all that was missed, piece by piece as the client reads it, until the rest is one piece."""
-        order, first, resumed = live.order, True, frame.after is not None
+        order, history, first, resumed = live.order, self._context.hub.history, True, frame.after is not None
         position, gap = _start(frame, live)
         while (rest := order.since(position)) is None or sum(map(len, rest)) > CATCH_UP_BYTES:
             # Never beyond the head: the store may be ahead of it, and what is would come a second time by fan-out.
-            page = rest or await self._context.hub.gaps.history(live, position, min(PAGE, order.head - position))
-            if not page:
-                raise StoreUnavailable("history ends below the head")
+            page = rest or await history.after(live, position, min(order.head, order.window_start + MARGIN))
             for piece in _pieces(page):
-                if first:
-                    self._context.metrics.gaps += gap
-                    self.outbox.post(self._joined_frame(live, piece, gap=gap))
-                    first = False
-                else:
-                    self.outbox.post(message_frames(order.name, piece))
-                position += len(piece)
+                async with history.turn:
+                    if first:
+                        whole = _with_window(order, position, piece)
+                        if whole is not None:  # most often: what was read reaches up to the window
+                            self._joined(live, whole, gap=gap, resumed=resumed)
+                            return
+                        self._context.metrics.gaps += gap
+                        self.outbox.post(self._joined_frame(live, piece, gap=gap))
+                        first = False
+                    else:
+                        self.outbox.post(message_frames(order.name, piece))
+                    position += len(piece)
                 await self._breathe()
         if first:
             self._joined(live, rest, gap=gap, resumed=resumed)
@@ -386,6 +424,17 @@ def _start(frame: wire.Join, live: LiveRoom) -> tuple[int, bool]:
     if after is not None and after[0] == order.epoch and after[1] <= order.head:
         return after[1], False
     return max(0, order.head - frame.limit), after is not None
+
+
+def _with_window(order: Room, position: int, piece: Sequence[bytes]) -> Sequence[bytes] | None:
+    """The piece behind a position and all that follows it from the window, if that is one write; else None.
+
+    A piece may overlap the window, which has moved on meanwhile; what follows it has not.
+    """
+    rest = order.since(position + len(piece))
+    if rest is None or sum(map(len, piece)) + sum(map(len, rest)) > CATCH_UP_BYTES:
+        return None
+    return [*piece, *rest]
 
 
 def _pieces(bodies: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

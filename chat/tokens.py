@@ -46,6 +46,8 @@ class Identity(msgspec.Struct, frozen=True):
     expires_at: float  # Unix seconds; of the session, also when a ticket told it
     admin: bool = False
     rooms: dict[str, Position] = {}  # only from a ticket: where the session was in each room
+    ticket: str = ""  # a ticket's own id
+    ticket_until: float = 0.0  # Unix seconds
 
 
 class Keys(Protocol):
@@ -65,6 +67,7 @@ class _Claims(msgspec.Struct, frozen=True):
     admin: bool = False
     ses: float | None = None  # a ticket's: when the session that it carries ends
     rooms: dict[str, Position] = {}
+    jti: str = ""  # a ticket's, so that it is taken once
     aud: Any = None
 
 
@@ -113,6 +116,7 @@ class Tokens:
             "iat": int(now),
             "exp": min(now + ttl, identity.expires_at),
             "ses": identity.expires_at,
+            "jti": secrets.token_urlsafe(12),
         }
         if identity.admin:
             claims["admin"] = True
@@ -176,7 +180,9 @@ class Tokens:
             return Identity(claims.sub, _person(claims.name), claims.exp, claims.admin)
         if claims.ses is None or not claims.exp <= claims.ses < math.inf:
             raise Refused("bad_token", "the ticket does not say when its session ends")
-        return Identity(claims.sub, _person(claims.name), claims.ses, claims.admin, claims.rooms)
+        return Identity(
+            claims.sub, _person(claims.name), claims.ses, claims.admin, claims.rooms, claims.jti, claims.exp
+        )
 
     def _key_of(self, token: str) -> jwt.PyJWK:
         if self._keys is None:

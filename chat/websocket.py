@@ -23,9 +23,11 @@ from chat.frames import FrameError, FrameReader, MessageEnd, close_code, close_f
 from chat.wire import SUBPROTOCOL
 
 if TYPE_CHECKING:
-    from chat.outbox import Outbox
+    from collections.abc import Awaitable
 
-READ_BYTES = 65_536  # of one recv: at 100 B a frame, 650 frames a wake-up
+    from chat.outbox import Outbox
+    from chat.readers import Readers
+
 ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 SWITCHING = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -57,13 +59,18 @@ class Ended(Exception):
 class Websocket:
     """Messages in, frames out, over one accepted socket."""
 
-    __slots__ = ("_frame_bytes", "_reader", "_walk", "library_runs", "outbox", "sock")
+    __slots__ = ("_frame_bytes", "_reader", "_readers", "_stretch", "_walk", "library_runs", "outbox", "sock")
 
-    def __init__(self, sock: socket.socket, outbox: Outbox, frame_bytes: int, rest: bytes = b"") -> None:
+    def __init__(
+        self, sock: socket.socket, outbox: Outbox, readers: Readers, frame_bytes: int, rest: bytes = b""
+    ) -> None:
         self.sock = sock
         self.outbox = outbox
+        self._readers = readers
+        readers.add(sock)
         self._frame_bytes = frame_bytes
         self._reader = FrameReader(frame_bytes, rest)
+        self._stretch: _Stretch | None = None  # while the library reads
         self._walk: MessageEnd | None = None  # how far into its message the library's last stretch came
         self.library_runs = 0
 
@@ -75,6 +82,9 @@ class Websocket:
 
     async def receive(self) -> list[bytes]:
         """The next messages, at least one, as many as have arrived. Raises Ended. A checkpoint."""
+        # Before anything is taken apart, not after: being cancelled must not lose a message that was whole.
+        if self._reader.rest:
+            await trio.lowlevel.checkpoint()
         data = b""
         pongs: list[bytes] = []
         while True:
@@ -86,7 +96,6 @@ class Websocket:
                 self.outbox.post(b"".join(map(pong_frame, pongs)))
                 pongs.clear()
             if messages:
-                await trio.lowlevel.checkpoint()
                 return messages
             if self._reader.odd:
                 odd = await self._through_library()
@@ -98,21 +107,14 @@ class Websocket:
             if not data:
                 raise Ended(1006)
 
-    async def receive_bytes(self) -> bytes:
+    def receive_bytes(self) -> Awaitable[bytes]:
         """Raw bytes as they arrive, b"" at the end. A checkpoint."""
-        while True:
-            try:
-                await trio.lowlevel.wait_readable(self.sock)
-                return self.sock.recv(READ_BYTES)
-            except BlockingIOError:
-                continue
-            except (OSError, trio.ClosedResourceError):
-                return b""
+        return self._readers.wait_bytes(self.sock)
 
     async def _through_library(self) -> bytes | None:
         """Let trio-websocket read what begins at `rest`: one data message, or one control frame (then None)."""
         self.library_runs += 1
-        stream = _Stretch(self, REPLAYED_UPGRADE)
+        stream = self._stretch = _Stretch(self, REPLAYED_UPGRADE)
         message: str | bytes | None = None
         closed = False
         try:
@@ -130,6 +132,7 @@ class Websocket:
                     nursery.cancel_scope.cancel()
         finally:  # also when cancelled: whoever closes us walks on from here to the peer's close frame
             self._reader.rest, self._reader.odd, self._walk = stream.left, False, stream.end
+            self._stretch = None
         if scope.cancelled_caught:
             raise Ended(PROTOCOL.code, PROTOCOL)
         if closed or stream.closed:
@@ -151,6 +154,18 @@ class Websocket:
     def binary(self, payload: bytes) -> None:
         """Take a binary message: belfry.v1 has none; whoever wants them overrides this. Raises Ended."""
         raise Ended(NOT_TEXT.code, NOT_TEXT)
+
+    # --- handed from process to process ------------------------------------------------------------------------
+
+    def unread(self) -> bytes:
+        """What arrived of the message that is not whole yet."""
+        return self._stretch.taken() if self._stretch is not None else self._reader.rest
+
+    def go_on_from(self, unread: bytes) -> None:
+        """Begin inside that message; nothing else was read here yet."""
+        self._reader.rest = unread
+
+    # -----------------------------------------------------------------------------------------------------------
 
     async def finish(self, closing: Closing | None, linger: float, *, failed: bool = False) -> None:
         """Say goodbye and close the socket, within `linger` seconds, also when cancelled.
@@ -186,7 +201,8 @@ class Websocket:
     def close(self) -> None:
         """Close the file descriptor now; whoever waits on it learns it."""
         if self.sock.fileno() >= 0:
-            trio.lowlevel.notify_closing(self.sock)
+            self._readers.remove(self.sock)
+            trio.lowlevel.notify_closing(self.sock)  # whoever waits to write
             self.sock.close()
 
 
@@ -201,8 +217,13 @@ class _Stretch(trio.abc.Stream):
         self._scope: trio.CancelScope | None = None
         self._first: int | None = None  # the message's first byte
         self.left = websocket._reader.rest
+        self._fed = bytearray()  # of this message, to the library: at most frame_bytes and its headers
         self.code: int | None = None  # of the close frame that the library sent
         self.closed = False
+
+    def taken(self) -> bytes:
+        """All of the message that arrived: another library can begin it anew."""
+        return bytes(self._fed) + self.left
 
     def when_handled(self, scope: trio.CancelScope) -> None:
         """Cancel this scope once a control frame has been handled; a data message wakes its reader by itself."""
@@ -225,6 +246,7 @@ class _Stretch(trio.abc.Stream):
             self._first = data[0] if self._first is None else self._first
             taken = self.end.feed(data)
             data, self.left = data[:taken], data[taken:]
+            self._fed += data
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:

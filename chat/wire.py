@@ -87,10 +87,14 @@ ClientFrame = Hello | Join | Leave | Send | ClientTyping | ClientRead | Pong
 
 
 class Reconnect(Struct, frozen=True, omit_defaults=True):
-    """After a crash: spread the first retry over `window_ms`; `url` if it is not the same address."""
+    """After a crash: spread the first retry over `window_ms`; `url` if it is not the same address.
+
+    When nobody is there, `tower` knows who is: `GET {tower}/v1/assign?user=&room=`.
+    """
 
     window_ms: int
     url: str | None = None
+    tower: str | None = None
 
 
 class Limits(Struct, frozen=True):
@@ -151,7 +155,10 @@ class Ping(Struct, frozen=True, tag_field="t", tag="ping"):
 
 
 class Moving(Struct, frozen=True, omit_defaults=True, tag_field="t", tag="moving"):
-    """This server is about to stop: come to `url` (or back here) `not_before_ms` from now, with the ticket as token."""
+    """Come to `url` (or back here) `not_before_ms` from now, with the ticket as token. Until then all goes on.
+
+    It comes shortly before its moment; the others of this server have theirs inside `window_ms`.
+    """
 
     not_before_ms: int
     window_ms: int

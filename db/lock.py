@@ -43,28 +43,32 @@ class DirectoryLock:
         self._descriptor: int | None = descriptor
 
     @classmethod
-    def take(cls, directory: Path) -> Self:
-        """Take the lock at once. Raises StoreUnusable that says who holds it, or why it cannot be taken."""
-        lock = cls._attempt(directory)
+    def take(cls, directory: Path, pid: int | None = None) -> Self:
+        """Take the lock at once, in the name of `pid` (None: this process).
+
+        Raises StoreUnusable that says who holds it, or why it cannot be taken.
+        """
+        lock = cls._attempt(directory, pid)
         if lock is None:
             raise StoreUnusable(f"{directory} is in use by {_described(holder(directory))}: stop that, or name another")
         return lock
 
     @classmethod
-    async def wait(cls, directory: Path) -> Self:
-        """Take the lock as soon as it is free. Set the timeout around it; then holder() tells who would not let go.
+    async def wait(cls, directory: Path, pid: int | None = None) -> Self:
+        """Take the lock as soon as it is free, in the name of `pid`.
 
-        Raises StoreUnusable if it can never be taken. Polls, because a thread blocked in flock cannot be cancelled.
+        Set the timeout around it; then holder() tells who would not let go. Raises StoreUnusable if it can never be
+        taken. Polls, because a thread blocked in flock cannot be cancelled.
         """
         while True:
             await trio.lowlevel.checkpoint()
-            lock = cls._attempt(directory)
+            lock = cls._attempt(directory, pid)
             if lock is not None:
                 return lock
             await trio.sleep(RETRY)
 
     @classmethod
-    def _attempt(cls, directory: Path) -> Self | None:
+    def _attempt(cls, directory: Path, pid: int | None) -> Self | None:
         path = directory / FILE
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -74,7 +78,7 @@ class DirectoryLock:
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _write(descriptor, msgspec.json.encode(Owner(os.getpid(), dt.datetime.now(dt.UTC))))
+            _write(descriptor, msgspec.json.encode(Owner(pid or os.getpid(), dt.datetime.now(dt.UTC))))
         except BlockingIOError:
             os.close(descriptor)
             return None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 APPLICATION_ID = 1113943142  # "Belf", set by the first migration: a file that has it is ours
+ADDS = "expand_"  # begins the name of a migration that only adds: code from before it runs on its schema as well
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 
 
@@ -46,6 +47,11 @@ class Status:
     applied: tuple[Applied, ...]
     pending: tuple[Migration, ...]
     newer: tuple[Applied, ...]
+
+    @property
+    def too_new(self) -> bool:
+        """Whether this code cannot run on it: something applied by a newer version did more than add."""
+        return any(not one.name.startswith(ADDS) for one in self.newer)
 
 
 def migrations(twin: Literal["sqlite", "mysql"]) -> tuple[Migration, ...]:
@@ -93,9 +99,9 @@ def status_sqlite(path: Path, known: tuple[Migration, ...] | None = None) -> Sta
 
 
 def refuse_unfit(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise StoreUnusable unless the database has exactly this code's schema."""
+    """Raise StoreUnusable unless the database has this code's schema, or one that newer code only added to."""
     status = _status(connection, path, migrations("sqlite"))
-    if status.newer:
+    if status.too_new:
         raise _made_by_newer(status, path)
     if status.pending:
         raise StoreUnusable(
@@ -107,7 +113,7 @@ def _apply_next(connection: sqlite3.Connection, path: Path, known: tuple[Migrati
     connection.execute("BEGIN IMMEDIATE")
     try:
         status = _status(connection, path, known)
-        if status.newer:
+        if status.too_new:
             raise _made_by_newer(status, path)
         if not status.pending:
             return None

@@ -6,6 +6,7 @@ import datetime as dt
 import random
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
 import trio
 from trio_mysql.err import MySQLError
 
@@ -18,7 +19,17 @@ from db.mysql_connection import moment_literal, quoted
 from db.mysql_errors import DEADLOCK, DUPLICATE, LOCK_TIMEOUT, error_number
 from db.mysql_migrations import migrate_mysql, refuse_unfit
 from db.mysql_pool import ANSWER, BACKOFF, TRIES, Pool, rollback
-from db.records import Appended, Bans, LiveRoom, MessageRecord, Revocation, RoomPage, RoomRecord, ServerRecord
+from db.records import (
+    Appended,
+    Bans,
+    LiveRoom,
+    MessageRecord,
+    Revocation,
+    RolloutRecord,
+    RoomPage,
+    RoomRecord,
+    ServerRecord,
+)
 from db.store import BadCursor, RoomTaken
 
 if TYPE_CHECKING:
@@ -74,6 +85,13 @@ COMMIT"""
 # --- server ----------------------------------------------------------------------------------------------------
 
 SERVER = "id, boot, url, version, state, connections, started_at, seen_at"
+
+# --- rollout ---------------------------------------------------------------------------------------------------
+
+ROLLOUT = (
+    "id, fleet, began_at, ended_at, state, version_from, version_to, servers, moved, drained, stall_ms, why, steps, "
+    "story"
+)
 
 
 def rooms_sql(q: str, sort: RoomSort, order: Order, limit: int, after: tuple[str, int] | None) -> str:
@@ -294,6 +312,21 @@ class MysqlStore:
         (found,) = await self._run(f"SELECT {SERVER} FROM server ORDER BY id")
         return [ServerRecord(*row) for row in found.rows]
 
+    async def put_rollout(self, rollout: RolloutRecord) -> None:
+        texts = (rollout.id, rollout.fleet, rollout.version_from, rollout.version_to, rollout.why, rollout.story)
+        _refuse(*texts)
+        values = ", ".join(map(_literal, msgspec.structs.astuple(rollout)))
+        # Assigned from left to right: `steps` must still be the old one for all but itself, so it comes last.
+        columns = [column for column in ROLLOUT.split(", ")[1:] if column != "steps"] + ["steps"]
+        updates = ", ".join(f"{column} = IF(VALUES(steps) >= steps, VALUES({column}), {column})" for column in columns)
+        await self._run(f"INSERT INTO rollout ({ROLLOUT}) VALUES ({values}) ON DUPLICATE KEY UPDATE {updates}")
+
+    async def rollouts(self, limit: int) -> list[RolloutRecord]:
+        (found,) = await self._run(
+            f"SELECT {ROLLOUT} FROM rollout ORDER BY began_at DESC, id DESC LIMIT {max(limit, 0):d}"
+        )
+        return [RolloutRecord(*row) for row in found.rows]
+
     async def aclose(self) -> None:
         await self._appender.pool.aclose()
         await self._others.aclose()
@@ -333,6 +366,15 @@ def _refuse(*texts: str) -> None:
         if "\0" in text:
             raise ValueError("a text with a NUL cannot be stored")  # in the SQLite twin it cannot, and twins are alike
         text.encode()  # a lone surrogate: UnicodeEncodeError is a ValueError
+
+
+def _literal(value: str | int | float | dt.datetime | None) -> str:
+    """A value as SQL."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, dt.datetime):
+        return moment_literal(value)
+    return quoted(value) if isinstance(value, str) else repr(value)
 
 
 def _named(name: str) -> str:

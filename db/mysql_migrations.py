@@ -45,7 +45,7 @@ async def migrate_mysql(url: MysqlUrl, known: tuple[Migration, ...] | None = Non
                 f"another one has been migrating {url} for over {LOCK} s: wait for it, then try again"
             )
         status = await _status(connection, url, known)
-        if status.newer:
+        if status.too_new:
             raise _made_by_newer(status, url)
         return [await _apply(connection, migration) for migration in status.pending]
 
@@ -57,9 +57,9 @@ async def status_mysql(url: MysqlUrl, known: tuple[Migration, ...] | None = None
 
 
 async def refuse_unfit(connection: Connection, url: MysqlUrl) -> None:
-    """Raise StoreUnusable unless the database has exactly this code's schema."""
+    """Raise StoreUnusable unless the database has this code's schema, or one that newer code only added to."""
     status = await _status(connection, url, migrations("mysql"))
-    if status.newer:
+    if status.too_new:
         raise _made_by_newer(status, url)
     if status.pending:
         what = "is empty" if not status.applied else f"lacks {len(status.pending)} of this version's migrations"

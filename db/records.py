@@ -11,6 +11,7 @@ RevokeAction = Literal["kick", "ban", "unban"]
 ServerState = Literal["starting", "ready", "cordoned", "draining", "stopped", "down"]
 RoomSort = Literal["name", "created_at", "active_at"]
 Order = Literal["asc", "desc"]
+RolloutState = Literal["running", "done", "failed"]
 
 
 class RoomRecord(msgspec.Struct, frozen=True):
@@ -112,3 +113,22 @@ class ServerRecord(msgspec.Struct, frozen=True):
     connections: int
     started_at: dt.datetime
     seen_at: dt.datetime
+
+
+class RolloutRecord(msgspec.Struct, frozen=True):
+    """One rolling redeploy, as far as it was told."""
+
+    id: str  # random, from the supervisor
+    fleet: str  # whose redeploy: the supervisor's host and ports
+    began_at: dt.datetime
+    ended_at: dt.datetime | None
+    state: RolloutState
+    version_from: str
+    version_to: str
+    servers: int
+    moved: int  # sockets handed over alive
+    drained: int  # sockets told to reconnect
+    stall_ms: float  # the longest
+    why: str  # of a failure
+    steps: int  # in the story: of two records the one that knows more counts
+    story: str  # JSON: the steps

@@ -22,7 +22,18 @@ from db.folding import fold
 from db.migrations import migrate_sqlite, refuse_unfit
 from db.moments import moment, moment_text
 from db.numbering import Numbered, number
-from db.records import Appended, Bans, LiveRoom, MessageRecord, Revocation, RoomPage, RoomRecord, ServerRecord
+from db.own_thread import OwnThread
+from db.records import (
+    Appended,
+    Bans,
+    LiveRoom,
+    MessageRecord,
+    Revocation,
+    RolloutRecord,
+    RoomPage,
+    RoomRecord,
+    ServerRecord,
+)
 from db.sqlite_connection import BUSY, connect, told_apart
 from db.store import RoomTaken
 
@@ -114,6 +125,16 @@ SERVER = "id, boot, url, version, state, connections, started_at, seen_at"
 SERVER_PUT = f"INSERT OR REPLACE INTO server ({SERVER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 SERVERS = f"SELECT {SERVER} FROM server ORDER BY id"
 
+# --- rollout ---------------------------------------------------------------------------------------------------
+
+ROLLOUT = msgspec.structs.fields(RolloutRecord)
+ROLLOUT_COLUMNS = ", ".join(field.name for field in ROLLOUT)
+ROLLOUT_PUT = f"""
+    INSERT INTO rollout ({ROLLOUT_COLUMNS}) VALUES ({", ".join("?" * len(ROLLOUT))})
+    ON CONFLICT (id) DO UPDATE SET {", ".join(f"{field.name} = excluded.{field.name}" for field in ROLLOUT[1:])}
+    WHERE excluded.steps >= rollout.steps"""
+ROLLOUTS = f"SELECT {ROLLOUT_COLUMNS} FROM rollout ORDER BY began_at DESC, id DESC LIMIT ?"
+
 # One statement sees one moment, so this needs no transaction.
 LIVE_ROOM = f"""
     SELECT {ROOM},
@@ -158,7 +179,7 @@ class SqliteStore:
     def __init__(self, path: Path, writer: sqlite3.Connection, readers: list[sqlite3.Connection]) -> None:
         self._path = path
         self._writer = writer
-        self._writer_slot = trio.CapacityLimiter(1)
+        self._thread = OwnThread("sqlite writer")
         self._turn = trio.Lock()  # held from the numbering of a batch to its commit
         self._readers = readers  # the idle ones
         self._reader_slots = trio.CapacityLimiter(READERS)
@@ -192,7 +213,11 @@ class SqliteStore:
     async def append(self, drafts: Sequence[Draft], at: dt.datetime) -> list[Appended | RoomMissing]:
         """See Store. Raises ValueError for a NUL or a lone surrogate in any text; nothing was written then."""
         moment_text(at)
-        async with self._turn:
+        try:
+            self._turn.acquire_nowait()  # `async with` costs a round of the event loop, free or not
+        except trio.WouldBlock:
+            await self._turn.acquire()
+        try:
             guess = None
             if all(draft.room_id in self._heads for draft in drafts):
                 guess = _Batch(number(drafts, self._heads, {}, at), at)
@@ -202,6 +227,8 @@ class SqliteStore:
             self._heads.update(numbered.after)
             while len(self._heads) > HEADS:
                 del self._heads[next(iter(self._heads))]
+        finally:
+            self._turn.release()
         return numbered.outcomes
 
     async def live_room(self, name: str, recent: int, marks: int) -> LiveRoom | None:
@@ -295,6 +322,21 @@ class SqliteStore:
         rows = await self._read(_rows, SERVERS, ())
         return [ServerRecord(*row[:6], *(moment(text) for text in row[6:])) for row in rows]
 
+    async def put_rollout(self, rollout: RolloutRecord) -> None:
+        values = [
+            moment_text(value) if isinstance(value, dt.datetime) else value
+            for value in msgspec.structs.astuple(rollout)
+        ]
+        async with self._turn:
+            await self._write(_rows, ROLLOUT_PUT, tuple(values))
+
+    async def rollouts(self, limit: int) -> list[RolloutRecord]:
+        rows = await self._read(_rows, ROLLOUTS, (max(limit, 0),))
+        return [
+            RolloutRecord(id, fleet, moment(began), None if ended is None else moment(ended), *rest)
+            for id, fleet, began, ended, *rest in rows
+        ]
+
     async def aclose(self) -> None:
         with trio.move_on_after(CLOSE, shield=True):
             async with self._turn:
@@ -302,7 +344,10 @@ class SqliteStore:
                     await self._reader_slots.acquire_on_behalf_of(object())
                 # The writer last: the last one to close writes the WAL back into the database.
                 closing = [*self._readers, self._writer]
-                await trio.to_thread.run_sync(_close, closing, limiter=self._writer_slot)
+                try:
+                    await self._thread.run(_close, closing)
+                finally:
+                    self._thread.stop()
         await trio.lowlevel.checkpoint()
 
     async def _write(self, work: Callable[..., T], *args: Any) -> T:
@@ -319,7 +364,7 @@ class SqliteStore:
                         _make_room(self._writer)
                     raise
 
-        return await trio.to_thread.run_sync(guarded, limiter=self._writer_slot)
+        return await self._thread.run(guarded)
 
     async def _read(self, work: Callable[..., T], *args: Any) -> T:
         """Run work(connection, *args) in a reader's thread."""

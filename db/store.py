@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Order,
         Revocation,
         RevokeAction,
+        RolloutRecord,
         RoomMissing,
         RoomPage,
         RoomRecord,
@@ -98,6 +99,12 @@ class Store(Protocol):
 
     async def servers(self) -> list[ServerRecord]:
         """All servers that ever beat, by id."""
+
+    async def put_rollout(self, rollout: RolloutRecord) -> None:
+        """Write a rollout down, unless what stands under its id knows more steps of it."""
+
+    async def rollouts(self, limit: int) -> list[RolloutRecord]:
+        """The last `limit` rollouts, newest first."""
 
     async def aclose(self) -> None:
         """Close every connection; afterwards nothing else may be called."""

@@ -15,12 +15,17 @@ IMPURE = ("trio", "trio_websocket", "hypercorn", "quart", "quart_trio", "socket"
 
 # What holds the rules of chatting: state machines and values that any shell could drive, and a test without a loop.
 PURE = (
-    "belfry.audit.backoff", "belfry.audit.checker", "belfry.audit.observation", "belfry.audit.verdict",
+    "belfry.audit.address", "belfry.audit.backoff", "belfry.audit.checker", "belfry.audit.flaps", "belfry.audit.herd",
+    "belfry.audit.latencies", "belfry.audit.ledger", "belfry.audit.meter", "belfry.audit.observation",
+    "belfry.audit.report", "belfry.audit.standing", "belfry.audit.text", "belfry.audit.verdict", "belfry.audit.waits",
+    "belfry.audit.websocket",
     "bus.events", "bus.records", "bus.topics", "bus.url",
-    "chat.closing", "chat.config", "chat.drain", "chat.errors", "chat.fanout", "chat.frames", "chat.head",
-    "chat.live_room", "chat.peers", "chat.presence", "chat.rate", "chat.room", "chat.service", "chat.text",
-    "chat.tokens", "chat.wire",
+    "chat.budget", "chat.closing", "chat.config", "chat.drain", "chat.errors", "chat.fanout", "chat.frames",
+    "chat.head", "chat.live_room", "chat.load", "chat.others", "chat.peers", "chat.presence", "chat.rate", "chat.room",
+    "chat.service", "chat.text", "chat.tickets", "chat.tokens", "chat.wire",
     "db.cursor", "db.epoch", "db.errors", "db.folding", "db.moments", "db.numbering", "db.records", "db.url",
+    "tower.budget", "tower.config", "tower.errors", "tower.fleet", "tower.head", "tower.notes", "tower.placement",
+    "tower.rollouts", "tower.verbs", "tower.views",
 )  # fmt: skip
 
 MAY_IMPORT = {

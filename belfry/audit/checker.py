@@ -13,6 +13,7 @@ from collections import Counter
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from belfry.audit.flaps import Flaps
 from belfry.audit.ledger import ACKED, SEEN, STORED
 from belfry.audit.observation import (
     Acked,
@@ -25,6 +26,7 @@ from belfry.audit.observation import (
     Saw,
     Sent,
     Stored,
+    Told,
 )
 from belfry.audit.standing import Own, Reader, Room, Send
 from belfry.audit.verdict import Counts, Verdict
@@ -59,12 +61,14 @@ class Checker:
         self._closes: Counter[int] = Counter()
         self._clients: set[str] = set()
         self._scans = 0
+        self._flaps = Flaps()
         self._fold: dict[type, Callable[..., None]] = {
             Sent: self._sent,
             Acked: self._acked,
             Refused: self._refused,
             Joined: self._joined,
             Saw: self._saw,
+            Told: self._flaps.told,
             Closed: self._closed,
             Garbled: self._garbled,
             Stored: self._stored,
@@ -83,7 +87,7 @@ class Checker:
     @property
     def count(self) -> int:
         """How many faults were found so far; holes that may still fill are not among them."""
-        return self._faults.total()
+        return self._faults.total() + (0 if self._flaps.unplanned else self._flaps.count)
 
     # --- what clients did --------------------------------------------------------------------------------------
 
@@ -131,6 +135,7 @@ class Checker:
 
     def _joined(self, joined: Joined) -> None:
         self._clients.add(joined.client)
+        self._flaps.joined(joined)
         room = self._room(joined.room)
         room.ledger(joined.epoch)
         link = self._links.get((joined.client, joined.link))
@@ -211,6 +216,7 @@ class Checker:
 
     def _closed(self, closed: Closed) -> None:
         self._closes[closed.code] += 1
+        self._flaps.closed(closed)
         for room, reader in self._links.pop((closed.client, closed.link), {}).items():
             self._holes(closed.client, room, reader)
 
@@ -310,11 +316,18 @@ class Checker:
         for name, send in unanswered:
             if (send.client, name) in live:
                 self._fault("unacknowledged", f"{send.client} got no answer to its send {send.nonce} in {name}")
+        flaps = self._flaps
+        if flaps.count and not flaps.unplanned:  # else somebody died, and was missed before they knew it themselves
+            self._faults["flickered"] = flaps.count
+            self._examples["flickered"] = flaps.examples
         counts = Counts(
             clients=len(self._clients),
             rooms=len(self._rooms),
             unacknowledged=len(unanswered),
             messages=sum(room.stored[1] for room in self._rooms.values() if room.stored is not None),
+            flaps=flaps.count,
+            departures=flaps.departures,
+            unplanned=flaps.unplanned,
             closes=dict(sorted(self._closes.items())),
             **self._tally,
         )

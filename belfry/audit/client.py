@@ -14,9 +14,11 @@ import trio
 
 from belfry.audit import frames
 from belfry.audit.address import read_address
+from belfry.audit.assign import assigned
 from belfry.audit.backoff import back_after
 from belfry.audit.link import Link
-from belfry.audit.observation import Acked, Joined, Observation, Position, Refused, Saw, Sent
+from belfry.audit.observation import Acked, Joined, Observation, Position, Refused, Saw, Sent, Told
+from belfry.audit.waits import Ear
 from chat import wire
 from chat.closing import Return
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from belfry.audit.backoff import Backoff
     from belfry.audit.link import Ending
     from belfry.audit.meter import Meter
+    from belfry.audit.readers import Readers
 
 UNANSWERED = 50  # sends a client may have waiting; a server takes 60 at once from one that comes back
 LIMIT = 50  # messages asked for at a first join
@@ -72,6 +75,7 @@ class Client:
         observe: Callable[[Observation], None],
         backoff: Backoff,
         meter: Meter,
+        readers: Readers,
     ) -> None:
         self.name = name
         self.account = account
@@ -81,14 +85,18 @@ class Client:
         self.waiting: dict[str, _Waiting] = {}  # by nonce, in the order of sending
         self.link: Link | None = None  # the newest that has all rooms
         self.stopped: str | None = None  # why it will not come back
+        self.readers = readers  # of the run; they must run
+        self.ear = Ear()
+        self.attempts = 0  # connections dialled
+        self.reconnects = 0  # connections lost or given up for another
         self._addresses = deque(addresses)  # the first is where it is, the rest other servers of the fleet
         self._backoff = backoff
         self._meter = meter
         self._window = WINDOW
         self._hint: Address | None = None  # where to come back to after a crash, if not where it was
-        self._links = 0
+        self._tower: Address | None = None  # who knows where to go when nobody is there
         self._leaving = False
-        self._heard = 0.0
+        self._lost_at: float | None = None  # since when it has no connection, after it had one
         self._nursery: trio.Nursery
 
     # --- for whoever drives it ---------------------------------------------------------------------------------
@@ -105,19 +113,12 @@ class Client:
             return False
         self.observe(Sent(self.name, room, self.account.user, nonce, text))
         self._meter.sent += 1
-        self.waiting[nonce] = _Waiting(room, text, trio.current_time())
+        now = trio.current_time()
+        self._meter.waits.said(text, now)
+        self.waiting[nonce] = _Waiting(room, text, now)
         if self.link is not None:
             self._flush(self.link)
         return True
-
-    def begin_listening(self) -> None:
-        """From now on silence counts."""
-        self._heard = trio.current_time()
-
-    def end_listening(self) -> None:
-        """From now on silence does not count."""
-        self._hear()
-        self._heard = 0.0
 
     async def run(self) -> None:
         """Stay connected until cancelled; returns only when told never to come back."""
@@ -138,12 +139,13 @@ class Client:
         plan: _Plan | None = _Plan(self._addresses[0], self.account.token, 0.0)
         while plan is not None:
             await trio.sleep(plan.delay)
-            self._links += 1
-            link = Link(self, self._links, plan.address, plan.token)
+            self.attempts += 1
+            self._meter.attempted(trio.current_time())
+            link = Link(self, self.attempts, plan.address, plan.token)
             if await self._opens(nursery, link):
                 plan = await self._use(nursery, link)
             else:
-                plan = self._after_failure(link, plan)
+                plan = await self._by_the_tower(link, self._after_failure(link, plan))
 
     async def _opens(self, nursery: trio.Nursery, link: Link) -> bool:
         with trio.move_on_after(JOIN_TIMEOUT) as patience:
@@ -156,10 +158,17 @@ class Client:
     async def _use(self, nursery: trio.Nursery, link: Link) -> _Plan | None:
         """Be on this link until it ends or is told to move; what to do next."""
         before, self.link = self.link, link
+        if self._lost_at is not None:
+            self._meter.away.add(trio.current_time() - self._lost_at)
+            self._lost_at = None
+        self._live_at(link.address)
         self._flush(link)
         if before is not None and not before.ended.is_set():
             nursery.start_soon(before.leave)  # make before break: the new one has everything by now
         await link.changed.wait()
+        if self._leaving:
+            return None
+        self.reconnects += 1
         self._meter.reconnects += 1
         if (moving := link.moving) is not None:
             self._backoff.lasted(link.lasted)
@@ -170,14 +179,15 @@ class Client:
         if back_after(ending.code) is Return.NEVER:
             self._stop(ending)
             return None
-        delay = max(ending.retry_after, self._backoff.after_end(ending.lasted, self._window))
+        # Never sooner than the server asked for, and not all of those it asked alike at one moment.
+        delay = ending.retry_after + self._backoff.after_end(ending.lasted, self._window)
         return _Plan(self._hint or self._addresses[0], self.account.token, delay)
 
     def _after_failure(self, link: Link, plan: _Plan) -> _Plan | None:
         ending = link.ending
         assert ending is not None  # a link that is not ready has ended
         self._meter.errors[ending.why.partition(":")[0]] += 1
-        delay = max(ending.retry_after, self._backoff.after_failure())
+        delay = ending.retry_after + self._backoff.after_failure()
         never = back_after(ending.code) is Return.NEVER
         if never and plan.token == self.account.token:
             self._stop(ending)
@@ -189,12 +199,34 @@ class Client:
             return _Plan(self._addresses[0], self.account.token, delay)
         return _Plan(plan.address if len(self._addresses) == 1 else self._addresses[0], plan.token, delay)
 
+    async def _by_the_tower(self, link: Link, plan: _Plan | None) -> _Plan | None:
+        """The same, but to where the tower says, if nobody welcomed us where we were and it says anything."""
+        ending = link.ending
+        if plan is None or self._tower is None or ending is None or ending.welcomed:
+            return plan
+        began = trio.current_time()
+        address = await assigned(self._tower, self.account.user, self.rooms[0] if self.rooms else "")
+        waited = trio.current_time() - began
+        return _Plan(address or plan.address, plan.token, max(0.0, plan.delay - waited))
+
+    def _live_at(self, address: Address) -> None:
+        """From now on this is where it is: after a crash it comes back here first."""
+        if address in self._addresses:
+            self._addresses.rotate(-self._addresses.index(address))
+        else:
+            self._addresses.appendleft(address)
+
     def _stop(self, ending: Ending) -> None:
         if not self._leaving:
             self.stopped = f"{ending.code} {ending.why}"
             self._meter.stopped.append(f"{self.name}: {self.stopped}")
 
     # --- what a link tells -------------------------------------------------------------------------------------
+
+    def lost(self, link: Link) -> None:
+        """A link is over; during a move there is another one."""
+        if link is self.link and not self._leaving:
+            self._lost_at = trio.current_time()
 
     def link_open(self, link: Link) -> None:
         """A websocket is open: say who we are, which rooms, and where we stand in each."""
@@ -214,21 +246,28 @@ class Client:
             self._acked(link, frame)
         elif isinstance(frame, frames.Joined):
             self._joined(link, frame)
+        elif isinstance(frame, wire.Presence):
+            if frame.joined or frame.left:
+                joined = tuple(user.id for user in frame.joined)
+                self.observe(Told(self.name, link.number, frame.room, joined, tuple(frame.left), trio.current_time()))
         elif isinstance(frame, wire.Ping):
             link.post(wire.Pong())
         elif isinstance(frame, wire.Error):
             self._refused(link, frame)
         elif isinstance(frame, wire.Welcome):
             self._window = frame.reconnect.window_ms / 1000
-            self._hint = read_address(frame.reconnect.url) if frame.reconnect.url else None
+            reconnect = frame.reconnect
+            self._hint = read_address(reconnect.url) if reconnect.url else None
+            self._tower = read_address(reconnect.tower) if reconnect.tower else None
             link.welcomed(frame)
         elif isinstance(frame, wire.Moving):
             link.move(frame)
 
-    def _saw(self, link: Link, room: str, epoch: str, seq: int, user: str, text: str) -> None:
+    def _saw(self, link: Link, room: str, epoch: str, seq: int, user: str, text: str, *, old: bool = False) -> None:
         self.observe(Saw(self.name, link.number, room, epoch, seq, user, text))
         self._meter.delivered += 1
-        self._hear()
+        if not old:  # else it was said before this client could be waiting for it
+            self._meter.waits.heard(self.ear, text, trio.current_time())
         position = self.positions.get(room)
         if position is not None and position[0] == epoch and seq > position[1]:
             self.positions[room] = (epoch, seq)
@@ -237,14 +276,16 @@ class Client:
         room, epoch = joined.room, joined.epoch
         position = self.positions.get(room)
         after = link.asked.pop(room, position)  # one that nobody asked for tells of a replaced room
-        self.observe(Joined(self.name, link.number, room, epoch, joined.head, after, LIMIT, joined.gap))
+        now, user = trio.current_time(), self.account.user
+        self.observe(Joined(self.name, link.number, room, epoch, joined.head, after, LIMIT, joined.gap, user, now))
         link.epochs[room] = epoch
         if after is None or joined.gap or after[0] != epoch:
             start = joined.messages[0].seq - 1 if joined.messages else max(0, joined.head - LIMIT)
             if position is None or position[0] != epoch or position[1] < start:
                 self.positions[room] = (epoch, start)
+        old = after is None or joined.gap
         for message in joined.messages:
-            self._saw(link, room, epoch, message.seq, message.user.id, message.text)
+            self._saw(link, room, epoch, message.seq, message.user.id, message.text, old=old)
         self._flush(link)
         if not link.asked:
             link.all_joined()
@@ -254,9 +295,10 @@ class Client:
         link.posted.discard(ack.nonce)
         waiting = self.waiting.pop(ack.nonce, None)
         if waiting is not None:
+            now = trio.current_time()
             self._meter.acked += 1
-            self._meter.acks.add(trio.current_time() - waiting.since)
-        self._hear()
+            self._meter.acks.add(now - waiting.since)
+            self._meter.waits.acked(self.ear, now - waiting.since, now)
 
     def _refused(self, link: Link, error: wire.Error) -> None:
         self._meter.errors[error.code] += 1
@@ -304,9 +346,3 @@ class Client:
             if nonce not in link.posted and waiting.room in link.epochs:
                 link.posted.add(nonce)
                 link.post(wire.Send(waiting.room, nonce, waiting.text))
-
-    def _hear(self) -> None:
-        if self._heard:
-            now = trio.current_time()
-            self._meter.longest_silence = max(self._meter.longest_silence, now - self._heard)
-            self._heard = now

@@ -41,8 +41,3 @@ ServerFrame = (
 )
 
 decode: msgspec.json.Decoder[ServerFrame] = msgspec.json.Decoder(ServerFrame)
-
-
-def encode(frame: wire.ClientFrame) -> str:
-    """A client frame's text."""
-    return wire.encode(frame).decode()

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import ssl
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 import trio
-from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, wrap_client_stream
 
 from belfry.audit import frames
 from belfry.audit.observation import Closed, Garbled
+from belfry.audit.pipe import dial
+from belfry.audit.websocket import GONE, Websocket
 from chat import wire
 
 if TYPE_CHECKING:
-    from trio_websocket import WebSocketConnection
-
     from belfry.audit.address import Address
     from belfry.audit.client import Client
+    from belfry.audit.pipe import Pipe
 
 CONNECT_TIMEOUT = 5.0  # seconds for TCP and TLS
 HANDSHAKE_TIMEOUT = 5.0  # seconds for the upgrade; a wave of 5,000 at 1,000 a second
 LEAVE_TIMEOUT = 1.0  # seconds for a polite close
-READ_BYTES = 65_536  # a read; trio-websocket asks for 4 KiB, which is 30 messages
-MAX_FRAME = 16 * 2**20  # characters; a `joined` with 500 messages of 4,000 characters is 2 million
-QUEUED = 64  # frames between the library's reader and ours: fewer task switches
 SILENCE_BEATS = 2.5  # heartbeats without a word before the server counts as gone; it pings once a beat
-GONE = 1006  # RFC 6455: no close frame came
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,34 +34,6 @@ class Ending:
     welcomed: bool
     lasted: float  # seconds since welcome
     retry_after: float = 0.0  # seconds the server asked for, at least
-
-
-class _Noticing(trio.abc.Stream):
-    """A stream that tells when it is over: before the handshake trio-websocket would wait on for ever."""
-
-    def __init__(self, inner: trio.abc.Stream) -> None:
-        self.inner = inner
-        self.opening: trio.CancelScope | None = None
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self.inner.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self.inner.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        data: bytes | bytearray = b""
-        try:
-            data = await self.inner.receive_some(READ_BYTES)
-        finally:
-            if not data and self.opening is not None:
-                self.opening.cancel()
-        return data
-
-    async def aclose(self) -> None:
-        if self.opening is not None:
-            self.opening.cancel()
-        await self.inner.aclose()
 
 
 class Link:
@@ -85,10 +51,14 @@ class Link:
         self.changed = trio.Event()  # ended, or told to move
         self.moving: wire.Moving | None = None
         self.ending: Ending | None = None
-        self._out: deque[str] = deque()  # bounded by the client's unanswered sends and its rooms
-        self._written = trio.Event()
-        self._websocket: WebSocketConnection | None = None
+        self.left = False  # the client said goodbye
+        self._pipe: Pipe | None = None
+        self._websocket = Websocket()
+        self._opened = False  # the handshake was accepted
+        self._outcome: tuple[int, str] | None = None
+        self._carrying = trio.CancelScope()
         self._welcomed_at: float | None = None
+        self._heard_at = 0.0
         self._retry_after = 0.0
         self._silence: float | None = None
         self._ready: trio.TaskStatus[bool] | None = None
@@ -101,10 +71,12 @@ class Link:
             code, why = await self._live()
         finally:
             self.ending = Ending(code, why, self._welcomed_at is not None, self.lasted, self._retry_after)
-            if self._websocket is not None:
-                self.client.observe(Closed(self.client.name, self.number, code))
+            if self._opened:
+                planned = self.left or self.moving is not None
+                self.client.observe(Closed(self.client.name, self.number, code, trio.current_time(), planned))
             self.ended.set()
             self.changed.set()
+            self.client.lost(self)
         self._tell_ready(False)
 
     @property
@@ -117,77 +89,43 @@ class Link:
             self._ready.started(ready)
             self._ready = None
 
+    # --- bytes -------------------------------------------------------------------------------------------------
+
     async def _live(self) -> tuple[int, str]:
+        readers = self.client.readers
         try:
             with trio.fail_after(CONNECT_TIMEOUT):
-                stream = _Noticing(await self._dial())
+                pipe = self._pipe = await dial(self.address, readers)
         except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
             return GONE, f"cannot connect: {error or type(error).__name__}"
-        outcome = GONE, "the connection broke"
+        pipe.post(self._websocket.request(self.address.netloc))
+        self._heard_at = trio.current_time()
+        readers.look_after(self._look)
         try:
-            async with trio.open_nursery() as nursery:
-                outcome = await self._speak(nursery, stream)
-                nursery.cancel_scope.cancel()
-        except* ConnectionRejected as group:
-            rejected = group.exceptions[0]
-            while isinstance(rejected, BaseExceptionGroup):
-                rejected = rejected.exceptions[0]
-            assert isinstance(rejected, ConnectionRejected)
-            outcome = GONE, f"HTTP {rejected.status_code}"
-            for name, value in rejected.headers or ():
-                if name.lower() == b"retry-after" and value.isdigit():
-                    self._retry_after = float(value)
-        except* (ConnectionClosed, HandshakeError, trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # what it means is in `outcome` already: the connection broke
+            with self._carrying:
+                await pipe.carry(self._feed)
         finally:
-            await trio.aclose_forcefully(stream)
-        return outcome
+            readers.leave_alone(self._look)
+        return self._outcome or (GONE, "the connection broke")
 
-    async def _dial(self) -> trio.abc.Stream:
-        where = self.address
-        if not where.secure:
-            return await trio.open_tcp_stream(where.host, where.port)
-        secured = await trio.open_ssl_over_tcp_stream(
-            where.host, where.port, ssl_context=ssl.create_default_context(), https_compatible=True
-        )
-        await secured.do_handshake()
-        return secured
+    def _look(self, now: float) -> None:
+        """Called once a second: end a connection on which nothing comes."""
+        if not self._opened:
+            if now - self._heard_at > HANDSHAKE_TIMEOUT:
+                self._end(GONE, "no websocket handshake")
+        elif self._silence is not None and now - self._heard_at > self._silence:
+            self._end(GONE, "the server fell silent")
 
-    async def _speak(self, nursery: trio.Nursery, stream: _Noticing) -> tuple[int, str]:
-        with trio.move_on_after(HANDSHAKE_TIMEOUT) as opening:
-            stream.opening = opening
-            websocket = await wrap_client_stream(
-                nursery,
-                stream,  # type: ignore[arg-type]  # annotated with trio's own streams; it uses the abstract one
-                self.address.netloc,
-                "/ws",
-                subprotocols=[wire.SUBPROTOCOL],
-                message_queue_size=QUEUED,
-                max_message_size=MAX_FRAME,
-            )
-        stream.opening = None
-        if opening.cancelled_caught:
-            return GONE, "no websocket handshake"
-        if websocket.subprotocol != wire.SUBPROTOCOL:
-            self.client.observe(Garbled(self.client.name, self.number, f"subprotocol {websocket.subprotocol}"))
-        self._websocket = websocket
-        nursery.start_soon(self._write, websocket)
-        self.client.link_open(self)
-        with trio.CancelScope() as listening:
-            try:
-                await self._read(websocket, listening)
-            except ConnectionClosed as closed:
-                code, why = (closed.reason.code, closed.reason.reason) if closed.reason else (GONE, None)
-                return code, why or ""
-        return GONE, "the server fell silent"
-
-    async def _read(self, websocket: WebSocketConnection, listening: trio.CancelScope) -> None:
-        while True:
-            text = await websocket.get_message()
-            if self._silence is not None:
-                deadline = trio.current_time() + self._silence
-                if deadline > listening.deadline + 1.0 or listening.deadline == float("inf"):
-                    listening.deadline = deadline  # moved once a second, not at each message: each costs a heap entry
+    def _feed(self, data: bytes) -> None:
+        if not data:
+            self._end(GONE, "the connection broke")
+            return
+        websocket = self._websocket
+        self._heard_at = trio.current_time()
+        texts = websocket.feed(data)
+        if not self._opened:
+            self._read_handshake(websocket)
+        for text in texts:
             try:
                 frame = frames.decode.decode(text)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -195,21 +133,36 @@ class Link:
                 self.client.observe(Garbled(self.client.name, self.number, what))
                 continue
             self.client.handle(self, frame)
+        if answers := websocket.take_answers():
+            self._write(answers)
+        if websocket.closed is not None:
+            self._end(*websocket.closed)
 
-    async def _write(self, websocket: WebSocketConnection) -> None:
-        try:
-            while True:
-                while self._out:
-                    await websocket.send_message(self._out.popleft())
-                self._written = trio.Event()
-                await self._written.wait()
-        except ConnectionClosed:
-            return  # the reader hears of it too, and tells why
+    def _read_handshake(self, websocket: Websocket) -> None:
+        if websocket.opened:
+            self._opened = True
+            if websocket.subprotocol != wire.SUBPROTOCOL:
+                self.client.observe(Garbled(self.client.name, self.number, f"subprotocol {websocket.subprotocol}"))
+            self.client.link_open(self)
+        elif websocket.rejected is not None:
+            status, self._retry_after = websocket.rejected
+            self._end(GONE, f"HTTP {status}")
+
+    def _end(self, code: int, why: str) -> None:
+        if self._outcome is None:
+            self._outcome = code, why
+            self._carrying.cancel()
+
+    def _write(self, data: bytes) -> None:
+        if self._pipe is not None and self._outcome is None:
+            self._pipe.post(data)
+
+    # --- what its client says and hears ------------------------------------------------------------------------
 
     def post(self, frame: wire.ClientFrame) -> None:
         """Put a frame on its way."""
-        self._out.append(frames.encode(frame))
-        self._written.set()
+        if not self.left:
+            self._write(self._websocket.text(wire.encode(frame)))
 
     def welcomed(self, welcome: wire.Welcome) -> None:
         """The server took the hello."""
@@ -231,7 +184,9 @@ class Link:
         self._retry_after = max(self._retry_after, seconds)
 
     async def leave(self) -> None:
-        """Close politely, within LEAVE_TIMEOUT; the reader ends by it."""
-        if self._websocket is not None:
-            with trio.move_on_after(LEAVE_TIMEOUT):
-                await self._websocket.aclose()
+        """Close politely, within LEAVE_TIMEOUT."""
+        self.left = True
+        self._write(self._websocket.goodbye())
+        with trio.move_on_after(LEAVE_TIMEOUT):
+            await self.ended.wait()
+        self._end(GONE, "the server did not answer a close")

@@ -1,6 +1,7 @@
 """What the audit's clients saw and did, as frozen values: the checker's whole input.
 
-Order matters only within one client: its observations come in the order in which they happened to it.
+Order matters only within one client: its observations come in the order in which they happened to it. Moments (`at`)
+are seconds of any one clock, and only for judging presence, where a promise depends on how long somebody was away.
 A `link` is one websocket connection of a client, numbered from 1; during a move a client has two.
 """
 
@@ -55,6 +56,8 @@ class Joined(Struct, frozen=True, tag=True, gc=False):
     after: Position | None
     limit: int
     gap: bool
+    user: str = ""  # whose client this is; without it nobody's presence is judged by this join
+    at: float = 0.0
 
 
 class Saw(Struct, frozen=True, tag=True, gc=False):
@@ -69,12 +72,28 @@ class Saw(Struct, frozen=True, tag=True, gc=False):
     text: str
 
 
+class Told(Struct, frozen=True, tag=True, gc=False):
+    """A client was told who came to a room and who left it, by user id."""
+
+    client: str
+    link: int
+    room: str
+    joined: tuple[str, ...]
+    left: tuple[str, ...]
+    at: float = 0.0
+
+
 class Closed(Struct, frozen=True, tag=True, gc=False):
-    """A link ended; 1006 when no close frame came."""
+    """A link ended; 1006 when no close frame came.
+
+    `planned`: the client itself said goodbye, or the server had told it to move.
+    """
 
     client: str
     link: int
     code: int
+    at: float = 0.0
+    planned: bool = False
 
 
 class Garbled(Struct, frozen=True, tag=True, gc=False):
@@ -104,4 +123,4 @@ class Stored(Struct, frozen=True, tag=True, gc=False):
     last: bool = True  # no page comes behind this one
 
 
-Observation = Sent | Acked | Refused | Joined | Saw | Closed | Garbled | Stored
+Observation = Sent | Acked | Refused | Joined | Saw | Told | Closed | Garbled | Stored

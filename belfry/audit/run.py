@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from belfry.audit.backoff import Backoff
 from belfry.audit.checker import Checker
 from belfry.audit.client import Account, Client
 from belfry.audit.meter import Meter
+from belfry.audit.readers import Readers
 from belfry.audit.text import text_of
 
 if TYPE_CHECKING:
@@ -65,6 +67,9 @@ class Run:
     checker: Checker = field(default_factory=Checker)
     clients: list[Client] = field(default_factory=list)
     settled: bool = False
+    cpu: float = 0.0  # of one core that the audit itself used while it talked; near 1, its own figures are its own
+    lag: float = 0.0  # seconds by which its own clock came late at most: no wait is known better than this
+    readers: Readers = field(default_factory=Readers)
     talking: trio.Event = field(default_factory=trio.Event)
     stop: trio.Event = field(default_factory=trio.Event)  # set it to end the talking
 
@@ -84,11 +89,12 @@ class Run:
         Raises Unreachable when the server cannot be talked to before the first message.
         """
         rng = random.Random(self.load.seed)
-        async with Api(self.address) as api:
+        async with Api(self.address, self._places) as api:
             await api.greet()
             await self._make_clients(api, rng)
             owner = self.clients[0].account
             async with trio.open_nursery() as nursery:
+                await nursery.start(self.readers.run)
                 await self._arrive(nursery)
                 await self._talk(rng)
                 await self._settle(api)
@@ -99,6 +105,11 @@ class Run:
                 with trio.move_on_after(10.0):
                     await self._clean_up(api, owner)
         return verdict
+
+    def _places(self) -> Iterable[Address]:
+        """Every address of the fleet that is known by now."""
+        links = (client.link for client in self.clients)
+        return dict.fromkeys([*self.others, *(link.address for link in links if link is not None)])
 
     async def _make_clients(self, api: Api, rng: random.Random) -> None:
         accounts: dict[int, Account] = {}
@@ -131,6 +142,7 @@ class Run:
                     observe=self.observe,
                     backoff=Backoff(random.Random(rng.random()), cap=self.load.backoff_cap),
                     meter=self.meter,
+                    readers=self.readers,
                 )
             )
 
@@ -144,23 +156,23 @@ class Run:
                 await trio.sleep(TICK)
         if patience.cancelled_caught and not self.connected:
             raise Unreachable(f"no client got into its rooms: {dict(self.meter.errors)}")
+        self.meter.arrived = True
 
     async def _talk(self, rng: random.Random) -> None:
         self.phase = "talking"
         self.talking.set()
-        for client in self.clients:
-            client.begin_listening()
-        began, said = trio.current_time(), 0
+        began, cpu, said = trio.current_time(), time.process_time(), 0
         with trio.move_on_after(self.load.seconds):
             while not self.stop.is_set():
-                self.talked = trio.current_time() - began
+                now = trio.current_time()
+                self.talked = now - began
+                self.cpu = (time.process_time() - cpu) / max(TICK, self.talked)
                 while said < self.load.rate * self.talked:
                     said += 1
                     self._say(rng, said)
                 with trio.move_on_after(TICK):
                     await self.stop.wait()
-        for client in self.clients:
-            client.end_listening()
+                self.lag = max(self.lag, trio.current_time() - now - TICK)
 
     def _say(self, rng: random.Random, number: int) -> None:
         client = rng.choice(self.clients)

@@ -18,6 +18,7 @@ FAULTS: dict[str, str] = {
     "one_at_two_seqs": "one message stands under two numbers of a room",
     "changed_text": "a message differs from what its author sent",
     "missed_resume": "a client came back and did not get what it had missed, nor was told of a gap",
+    "flickered": "a member was told to have left a room though it was there, and all stops were planned",
     "garbled": "a frame was none of the protocol",
 }
 
@@ -36,6 +37,9 @@ class Counts(Struct, frozen=True):
     messages: int = 0  # in the store, of all rooms
     resumes: int = 0  # joins with a position
     gaps: int = 0  # of these, answered by an explicit gap
+    flaps: int = 0  # members said to have left though they were there; broken only where every stop was planned
+    departures: int = 0  # tellings of members who had truly been away
+    unplanned: int = 0  # connections that ended without `moving` or goodbye before
     closes: dict[int, int] = {}  # code -> how many
 
 
@@ -66,6 +70,10 @@ class Verdict(Struct, frozen=True):
         ]
         if c.unacknowledged or c.refused:
             said.append(f"{c.unacknowledged:,} sends still unanswered, {c.refused:,} refused")
+        if c.flaps and "flickered" not in self.faults:
+            said.append(
+                f"{c.flaps:,} presence flaps; {c.unplanned:,} connections had broken off unplanned, so no promise broke"
+            )
         if self.unread:
             said.append(f"NOT PROVEN: could not read the history of {', '.join(self.unread)}")
         for kind, count in self.faults.items():

@@ -26,10 +26,18 @@ def line_of(run: Run) -> str:
     if meter.acks.total:
         parts.append(f"ack p99 {1000 * meter.acks.share(0.99):.0f} ms")
     parts.append(f"{meter.reconnects:,} reconnects")
-    parts.append(f"longest silence {meter.longest_silence:.1f} s")
+    if run.talked:
+        parts.append(f"{meter.waits.stalls:,} stalls")
+        parts.append(f"longest wait {_time(meter.waits.longest)}")
+    if (wave := meter.herd.worst()) is not None:
+        parts.append(f"herd {wave.herd:.1f}")
     if run.checker.count:
         parts.append(f"{run.checker.count:,} FAULTS")
     return ", ".join(parts)
+
+
+def _time(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms" if seconds < 1.0 else f"{seconds:.1f} s"
 
 
 async def watch(run: Run, out: TextIO, *, live: bool) -> None:

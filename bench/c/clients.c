@@ -24,8 +24,9 @@
 Connection conns[MAX_CONNECTIONS];
 int epoll = -1;
 char *buffer;
-Result *into;
+Result *groups[GROUPS];
 Result nowhere;
+int64_t run_from, late_ns;
 int64_t count_from;
 int64_t tick_ns = TICK;
 int open_now, failed_now;
@@ -33,8 +34,13 @@ int acked[MAX_CONNECTIONS];
 int acked_count;
 const char **scripts;
 const int *script_sizes, *script_waits;
+const int64_t *script_positions;
 static size_t stamp_at, seq_at; /* where a message's stamp and number stood last time */
 static uint32_t mask_state = 0x9e3779b9u;
+
+void count_into(Result *first, int step) {
+    for (int i = 0; i < GROUPS; i++) groups[i] = first ? first + i * step : &nowhere;
+}
 
 /* --- frames ------------------------------------------------------------------------------------------------- */
 
@@ -63,7 +69,7 @@ int queue_bytes(Connection *c, const char *data, size_t n) {
 void bury(Connection *c) {
     if (c->state == DEAD || c->state == FREE) return;
     if (c->state != OPEN) failed_now++;
-    into->closed++;
+    groups[c->group]->closed++;
     close(c->fd);
     c->fd = -1;
     c->state = DEAD;
@@ -125,7 +131,15 @@ static size_t find(const char *p, size_t n, const char *mark, size_t mark_size, 
     return *guess = (size_t)(at - p) + mark_size;
 }
 
+static void arrived(Connection *c, int64_t now) { /* where its script ends */
+    if (c->state != WAITING || c->waits > 0 || (c->resumes && c->seq < c->until)) return;
+    c->state = OPEN;
+    open_now++;
+    record(groups[c->group]->entry, now - c->since);
+}
+
 static void on_message(Connection *c, const char *p, size_t n, int64_t now) {
+    Result *into = groups[c->group];
     into->delivered++;
     size_t at = find(p, n, "\"seq\":", 6, &seq_at);
     if (at) {
@@ -134,25 +148,58 @@ static void on_message(Connection *c, const char *p, size_t n, int64_t now) {
         if (c->seq >= 0 && seq != c->seq + 1) into->disorder++;
         c->seq = seq;
     }
+    if (c->state == WAITING) { /* still what it missed */
+        into->caught++;
+        arrived(c, now);
+        return;
+    }
     int64_t meant;
     at = find(p, n, "\"@", 2, &stamp_at);
     if (!at || at + 16 > n || hex_value(p + at, &meant) < 0) return;
     int64_t ns = now - meant;
-    if (ns > into->max_ns) into->max_ns = ns;
-    if (meant >= count_from) {
-        into->counted++;
-        record(into->latency, ns);
+    if (meant < count_from) { /* of the warm-up, or of a run before */
+        if (meant >= run_from && ns > into->max_ns) into->max_ns = ns;
+        return;
     }
+    if (ns > into->max_ns) into->max_ns = ns;
+    if (ns > late_ns) {
+        into->late++;
+        into->late_at_ns = now - run_from;
+    }
+    into->counted++;
+    record(into->latency, ns);
+}
+
+/* What a `joined` brings to who resumes: every message behind its position, in order. */
+static void on_joined(Connection *c, const char *p, size_t n, int64_t now) {
+    Result *into = groups[c->group];
+    into->others++;
+    if (c->waits > 0) c->waits--;
+    if (!c->resumes) {
+        c->seq = -1;
+    } else {
+        const char *end = p + n, *head = memmem(p, n, "\"head\":", 7), *list = memmem(p, n, "\"messages\":[", 12);
+        if (memmem(p, n, "\"gap\":true", 10)) into->gaps++;
+        if (head) c->until = strtoll(head + 7, NULL, 10);
+        while (list && (list = memmem(list, (size_t)(end - list), "{\"seq\":", 7))) {
+            int64_t seq = strtoll(list + 7, NULL, 10);
+            if (seq != c->seq + 1) into->disorder++;
+            c->seq = seq;
+            into->caught++;
+            list += 7;
+        }
+    }
+    arrived(c, now);
 }
 
 static void on_ack(Connection *c, const char *p, size_t n, int64_t now) {
     static size_t nonce_at = 0;
     int64_t meant;
-    into->acks++;
+    groups[c->group]->acks++;
     size_t at = find(p, n, "\"nonce\":\"", 9, &nonce_at);
     if (at && at + 16 <= n && hex_value(p + at, &meant) == 0 && meant >= count_from) {
-        into->counted_acks++;
-        record(into->ack_latency, now - meant);
+        groups[c->group]->counted_acks++;
+        record(groups[c->group]->ack_latency, now - meant);
     }
     if (c->publisher >= 0 && acked_count < MAX_CONNECTIONS) acked[acked_count++] = c->publisher;
 }
@@ -161,7 +208,7 @@ static void on_ack(Connection *c, const char *p, size_t n, int64_t now) {
 
 static void on_frame(Connection *c, int opcode, const char *p, size_t n, int64_t now) {
     if (opcode == 8) {
-        if (!into->close_code && n >= 2) into->close_code = (unsigned char)p[0] << 8 | (unsigned char)p[1];
+        if (!groups[c->group]->close_code && n >= 2) groups[c->group]->close_code = (unsigned char)p[0] << 8 | (unsigned char)p[1];
         bury(c);
     } else if (opcode == 9) {
         queue_frame(c, 10, p, n);
@@ -175,21 +222,15 @@ static void on_frame(Connection *c, int opcode, const char *p, size_t n, int64_t
             queue_frame(c, 1, "{\"t\":\"pong\"}", 12);
             flush_out(c);
         } else if (STARTS(p, n, "{\"t\":\"joined\"")) {
-            into->others++;
-            c->seq = -1;
-            if (c->state == WAITING && --c->waits <= 0) {
-                c->state = OPEN;
-                open_now++;
-                record(into->latency, now - c->since);
-            }
+            on_joined(c, p, n, now);
         } else if (STARTS(p, n, "{\"t\":\"error\"")) {
-            into->errors++;
-            if (!into->first_error[0]) {
-                size_t m = n < sizeof into->first_error - 1 ? n : sizeof into->first_error - 1;
-                memcpy(into->first_error, p, m);
+            groups[c->group]->errors++;
+            if (!groups[c->group]->first_error[0]) {
+                size_t m = n < sizeof groups[c->group]->first_error - 1 ? n : sizeof groups[c->group]->first_error - 1;
+                memcpy(groups[c->group]->first_error, p, m);
             }
         } else {
-            into->others++;
+            groups[c->group]->others++;
         }
     }
 }
@@ -215,13 +256,10 @@ void speak(Connection *c) { /* upgraded: send the script, or be done */
     }
     if (c->state == DEAD) return;
     c->waits = script_waits ? script_waits[c->script] : 0;
-    if (c->waits > 0) {
-        c->state = WAITING;
-    } else {
-        c->state = OPEN;
-        open_now++;
-        record(into->latency, now_ns() - c->since);
-    }
+    c->resumes = script_positions && script_positions[c->script] >= 0;
+    if (c->resumes) c->seq = c->until = script_positions[c->script];
+    c->state = WAITING;
+    arrived(c, now_ns());
 }
 
 static void on_readable(Connection *c) {
@@ -233,15 +271,15 @@ static void on_readable(Connection *c) {
         return;
     }
     int64_t now = now_ns();
-    into->recvs++;
-    into->bytes += got;
+    groups[c->group]->recvs++;
+    groups[c->group]->bytes += got;
     char *p = buffer, *end = buffer + c->kept + got;
     c->kept = 0;
     if (c->state == UPGRADING) {
         char *head = memmem(p, (size_t)(end - p), "\r\n\r\n", 4);
         if (!head) { keep_tail(c, p, (size_t)(end - p)); return; }
         if (!STARTS(p, (size_t)(end - p), "HTTP/1.1 101")) {
-            if (!into->first_error[0]) memcpy(into->first_error, p, end - p < 80 ? (size_t)(end - p) : 80);
+            if (!groups[c->group]->first_error[0]) memcpy(groups[c->group]->first_error, p, end - p < 80 ? (size_t)(end - p) : 80);
             bury(c);
             return;
         }

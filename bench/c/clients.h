@@ -10,6 +10,7 @@
 #define MAX_FRAME (4 << 20) /* a `joined` of 500 long texts fits; more is a broken server */
 #define BUCKETS 2048        /* 64 octaves of 32: each 3 % wide */
 #define TICK 500000         /* ns that reading may wait, see pump */
+#define GROUPS 3            /* connections are counted apart by group; the first is the one that is measured */
 
 enum state { FREE, CONNECTING, UPGRADING, WAITING, OPEN, DEAD };
 
@@ -25,6 +26,9 @@ typedef struct {
     size_t out_start, out_end, out_size;
     int64_t seq;           /* the last message's number, -1 before the first */
     int publisher;         /* index among the publishers of this run, or -1 */
+    int group;             /* whose result counts it */
+    int resumes;           /* it came with a position: what it missed is checked number by number */
+    int64_t until;         /* ...up to this number, the head it was told */
 } Connection;
 
 typedef struct {
@@ -34,15 +38,19 @@ typedef struct {
     int64_t recvs;
     int64_t cpu_ns, wall_ns;
     int64_t max_ns, aborted, close_code;
+    int64_t caught, gaps;          /* messages that resumes brought, and those told that some are gone */
+    int64_t late, late_at_ns;      /* deliveries later than late_ns, and how far into the run the last of them came */
     int64_t latency[BUCKETS], ack_latency[BUCKETS];
+    int64_t entry[BUCKETS];        /* from dialling, or from the script's sending, to where the script ends */
     char first_error[256];
 } Result;
 
 extern Connection conns[MAX_CONNECTIONS];
 extern int epoll;
 extern char *buffer;
-extern Result *into;       /* where what is seen is counted */
+extern Result *groups[GROUPS]; /* where what is seen is counted */
 extern Result nowhere;
+extern int64_t run_from, late_ns;
 extern int64_t count_from; /* ns: messages meant earlier are warm-up */
 extern int64_t tick_ns;
 extern int open_now;       /* connections that got where they were going in this call */
@@ -51,7 +59,8 @@ extern int acked[MAX_CONNECTIONS]; /* publishers whose ack came in this round, f
 extern int acked_count;
 extern const char **scripts;       /* of this call: what each connection says once it is upgraded, */
 extern const int *script_sizes;    /* its bytes, */
-extern const int *script_waits;    /* and the `joined` frames it then waits for */
+extern const int *script_waits;    /* the `joined` frames it then waits for, */
+extern const int64_t *script_positions; /* and the number it resumes behind, -1 when it does not */
 
 int queue_bytes(Connection *c, const char *data, size_t n);
 void queue_frame(Connection *c, int opcode, const char *payload, size_t n);
@@ -59,6 +68,7 @@ void flush_out(Connection *c);
 void bury(Connection *c);
 void speak(Connection *c);
 void pump(int64_t wait_ns);
+void count_into(Result *first, int step); /* group i into first[i * step]; NULL: nowhere */
 
 static inline int64_t now_ns(void) {
     struct timespec t;

@@ -17,12 +17,12 @@ int load_start(void) {
     prctl(PR_SET_TIMERSLACK, 1000UL, 0, 0, 0);
     epoll = epoll_create1(EPOLL_CLOEXEC);
     buffer = malloc(MAX_FRAME + 2 * CHUNK);
-    into = &nowhere;
+    count_into(NULL, 0);
     for (int i = 0; i < MAX_CONNECTIONS; i++) conns[i].fd = -1;
     return epoll < 0 || !buffer ? -1 : 0;
 }
 
-static void dial(int i, int port, const char *request) {
+static void dial(int i, int port, const char *request, int group) {
     Connection *c = &conns[i];
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     int one = 1;
@@ -32,6 +32,8 @@ static void dial(int i, int port, const char *request) {
     c->kept = c->out_start = c->out_end = 0;
     c->seq = -1;
     c->publisher = -1;
+    c->group = group;
+    c->resumes = 0;
     if (c->fd < 0) { c->state = OPEN; bury(c); failed_now++; return; }
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     queue_bytes(c, request, strlen(request));
@@ -40,46 +42,71 @@ static void dial(int i, int port, const char *request) {
     epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &e);
 }
 
-/* Bring connections first..first+n-1 to OPEN, at most `in_flight` at a time: dial and upgrade them if `request` is
-   given, then send script i (`sizes[i]` bytes) and wait for `waits[i]` joined frames. Returns how many got there. */
-int load_talk(int first, int n, int port, const char *request, const char **texts, const int *sizes,
-              const int *waits, int in_flight, int64_t timeout_ns, Result *result) {
-    int next = 0;
-    int64_t start = now_ns(), cpu = cpu_ns();
-    if (first < 0 || first + n > MAX_CONNECTIONS) return -1;
-    into = result;
-    scripts = texts;
-    script_sizes = sizes;
-    script_waits = waits;
-    count_from = 0;
-    open_now = failed_now = 0;
-    while (open_now + failed_now < n && now_ns() - start < timeout_ns) {
-        while (next < n && next - open_now - failed_now < in_flight) {
-            Connection *c = &conns[first + next];
-            c->script = next;
-            c->since = now_ns();
-            if (request) {
-                dial(first + next, port, request);
-            } else if (c->state == OPEN) {
-                speak(c);
-            } else {
-                failed_now++;
-            }
-            next++;
+/* Connections first..first+n-1 on their way to OPEN, at most `in_flight` at a time: dialled and upgraded if `request` is
+   given, then script i is sent (`sizes[i]` bytes) and `waits[i]` joined frames are waited for. With positions[i] >= 0
+   it resumes behind that number, and is there when it has all up to the head it is told. */
+typedef struct {
+    int first, n, port, group, in_flight;
+    const char *request, **texts;
+    const int *sizes, *waits;
+    const int64_t *positions;
+    int64_t at_ns; /* of a run, when it begins */
+} Talk;
+
+static int talk_next;
+
+static void talk_begin(const Talk *talk) {
+    scripts = talk->texts;
+    script_sizes = talk->sizes;
+    script_waits = talk->waits;
+    script_positions = talk->positions;
+    talk_next = open_now = failed_now = 0;
+}
+
+static void talk_step(const Talk *talk) {
+    while (talk_next < talk->n && talk_next - open_now - failed_now < talk->in_flight) {
+        int i = talk->first + talk_next;
+        Connection *c = &conns[i];
+        c->script = talk_next++;
+        c->since = now_ns();
+        if (talk->request) {
+            dial(i, talk->port, talk->request, talk->group);
+        } else if (c->state == OPEN) {
+            speak(c);
+        } else {
+            failed_now++;
         }
+    }
+}
+
+static int talk_done(const Talk *talk) { return open_now + failed_now >= talk->n; }
+
+static void talk_end(void) {
+    scripts = NULL;
+    script_sizes = script_waits = NULL;
+    script_positions = NULL;
+}
+
+/* Let a talk happen and nothing else; returns how many got there. */
+int load_talk(const Talk *talk, int64_t timeout_ns, Result *result) {
+    int64_t start = now_ns(), cpu = cpu_ns();
+    if (talk->first < 0 || talk->first + talk->n > MAX_CONNECTIONS || talk->group < 0 || talk->group >= GROUPS) return -1;
+    count_into(result, 0);
+    count_from = INT64_MAX;
+    talk_begin(talk);
+    while (!talk_done(talk) && now_ns() - start < timeout_ns) {
+        talk_step(talk);
         pump(5000000);
     }
     result->wall_ns = now_ns() - start;
     result->cpu_ns = cpu_ns() - cpu;
-    scripts = NULL;
-    script_sizes = script_waits = NULL;
-    into = &nowhere;
+    talk_end();
+    count_into(NULL, 0);
     return open_now;
 }
 
 /* Close connections; with a reset, so that no TIME_WAIT of ours eats the ports of the next round. */
 void load_close(int first, int n, int reset) {
-    into = &nowhere;
     for (int i = first; i < first + n && i < MAX_CONNECTIONS; i++) {
         Connection *c = &conns[i];
         struct linger hard = {1, 0};
@@ -97,11 +124,12 @@ void load_close(int first, int n, int reset) {
 /* Read and answer pings for a while. */
 void load_idle(int64_t ns, Result *result) {
     int64_t end = now_ns() + ns, cpu = cpu_ns(), left;
-    into = result;
+    count_into(result, 0);
+    count_from = 0;
     while ((left = end - now_ns()) > 0) pump(left);
     result->wall_ns = ns;
     result->cpu_ns = cpu_ns() - cpu;
-    into = &nowhere;
+    count_into(NULL, 0);
 }
 
 static void publish(Connection *c, const char *room, int64_t meant, int64_t number, int text_size) {
@@ -124,6 +152,8 @@ typedef struct {
     int64_t drain_ns;           /* how long what is under way may take after the last send */
     int64_t tick_ns;            /* how long reading may wait so that more can be read at once; 0 spins */
     int64_t abort_ns;           /* a delivery this late ends the run: the server is past its limit */
+    int64_t late_ns;            /* a delivery this late is counted as late */
+    const Talk *wave;           /* who else comes meanwhile, or NULL */
 } Plan;
 
 static void retry(const Plan *plan) { /* what a full socket held back */
@@ -133,13 +163,16 @@ static void retry(const Plan *plan) { /* what a full socket held back */
     }
 }
 
-/* Send as planned and count what comes. */
+/* Send as planned and count what comes: result[i] is group i's; what is sent counts in the first. */
 int load_run(const Plan *plan, Result *result) {
     int64_t start = now_ns() + 1000000, cpu = cpu_ns(), from = now_ns();
     int64_t end = start + plan->run_ns, last_late_check = start, stop;
     double period = plan->closed_loop ? 0 : 1e9 / plan->rate;
-    into = result;
+    int waved = 0;
+    count_into(result, 1);
     tick_ns = plan->tick_ns;
+    run_from = start;
+    late_ns = plan->late_ns;
     count_from = start + plan->warm_ns;
     for (int i = 0; i < plan->publishers; i++) conns[plan->connections[i]].publisher = i;
     acked_count = 0;
@@ -191,18 +224,25 @@ int load_run(const Plan *plan, Result *result) {
             if (result->max_ns > plan->abort_ns) result->aborted = 1;
             if (result->aborted) break;
         }
+        if (plan->wave && now - start >= plan->wave->at_ns) {
+            if (!waved++) talk_begin(plan->wave);
+            talk_step(plan->wave);
+        }
         pump(wait);
     }
     stop = now_ns() + plan->drain_ns;
-    while (!result->aborted && now_ns() < stop && result->delivered < result->sent * plan->members) {
+    while (!result->aborted && now_ns() < stop &&
+           (result->delivered < result->sent * plan->members || (plan->wave && !talk_done(plan->wave)))) {
+        if (plan->wave) talk_step(plan->wave);
         pump(1000000);
         retry(plan);
     }
+    if (plan->wave) talk_end();
     for (int i = 0; i < plan->publishers; i++) conns[plan->connections[i]].publisher = -1;
     tick_ns = TICK;
     result->wall_ns = now_ns() - from;
     result->cpu_ns = cpu_ns() - cpu;
-    into = &nowhere;
+    count_into(NULL, 0);
     return result->aborted ? -1 : 0;
 }
 

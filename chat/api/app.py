@@ -24,6 +24,8 @@ from chat.api.users import UserRoutes
 from chat.errors import Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from chat.config import Config
     from chat.service import Service
     from chat.tokens import Tokens
@@ -67,8 +69,17 @@ class App(QuartTrio):
         logging.getLogger("belfry.chat.http").error("unexpected error", exc_info=exception_info)
 
 
-def make_app(service: Service, config: Config, tokens: Tokens, registry: CollectorRegistry = REGISTRY) -> QuartTrio:
-    """The whole HTTP side of one chat server: API, documentation, health, metrics and the web client."""
+def make_app(
+    service: Service,
+    config: Config,
+    tokens: Tokens,
+    registry: CollectorRegistry = REGISTRY,
+    origins: Callable[[], Collection[str]] | None = None,
+) -> QuartTrio:
+    """The whole HTTP side of one chat server: API, documentation, health, metrics and the web client.
+
+    `origins`: whose pages may read it, if that changes; else those of the config.
+    """
     app = App("chat.api", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=BODY_BYTES, BODY_TIMEOUT=BODY_TIMEOUT, PROPAGATE_EXCEPTIONS=False)
     # Redirects to an address with one slash fewer would be answers outside the one shape.
@@ -90,7 +101,7 @@ def make_app(service: Service, config: Config, tokens: Tokens, registry: Collect
     )
     app.json = Json(app)
     errors.install(app)
-    headers.install(app, config)
+    headers.install(app, origins or (lambda: config.origins))
     app.register_blueprint(Guests(config, tokens).routes(), url_prefix="/v1")
     app.register_blueprint(RoomRoutes(service, tokens).routes(), url_prefix="/v1")
     app.register_blueprint(MessageRoutes(service, tokens).routes(), url_prefix="/v1")

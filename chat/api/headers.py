@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from quart import Response, request
 
 if TYPE_CHECKING:
-    from quart import Quart
+    from collections.abc import Callable, Collection
 
-    from chat.config import Config
+    from quart import Quart
 
 SECURITY = {
     "Content-Security-Policy": "; ".join(
@@ -18,7 +18,9 @@ SECURITY = {
             "script-src 'self'",
             "style-src 'self'",
             "img-src 'self' data:",
-            "connect-src 'self' ws: wss:",  # a redeploy may send the client to a server on another host
+            # A drain may send the page to a server that began after this page was loaded; it asks that one, or the
+            # tower, by fetch.
+            "connect-src 'self' ws: wss: http: https:",
             "manifest-src 'self'",
             "font-src 'self'",
             "base-uri 'none'",
@@ -39,13 +41,16 @@ PREFLIGHT = {
 }
 
 
-def install(app: Quart, config: Config) -> None:
-    """Put the headers on every answer of this app, errors too, and answer preflights."""
+def install(app: Quart, origins: Callable[[], Collection[str]]) -> None:
+    """Put the headers on every answer of this app, errors too, and answer preflights.
+
+    `origins`: whose pages may read /v1 besides our own, as it is now; "*" is everybody's.
+    """
 
     @app.before_request
     async def preflight() -> Response | None:
         asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-        if not asked or allowed_origin(config) is None:
+        if not asked or allowed_origin(origins()) is None:
             return None
         return Response(b"", 204, headers=PREFLIGHT)
 
@@ -55,7 +60,7 @@ def install(app: Quart, config: Config) -> None:
         if request.path.startswith("/v1/"):
             response.headers["Cache-Control"] = "no-store"
             response.vary.add("Origin")
-            if (origin := allowed_origin(config)) is not None:
+            if (origin := allowed_origin(origins())) is not None:
                 response.headers["Access-Control-Allow-Origin"] = origin
                 response.headers["Access-Control-Expose-Headers"] = "Location, Retry-After"
         else:
@@ -63,11 +68,11 @@ def install(app: Quart, config: Config) -> None:
         return response
 
 
-def allowed_origin(config: Config) -> str | None:
+def allowed_origin(origins: Collection[str]) -> str | None:
     """The request's Origin if a page from there may read /v1; there are no cookies, so nothing else is at stake."""
     origin: str | None = request.headers.get("Origin")
     if origin is None or not request.path.startswith("/v1/"):
         return None
-    if "*" in config.origins:
+    if "*" in origins:
         return "*"
-    return origin if origin in config.origins else None
+    return origin if origin in origins else None

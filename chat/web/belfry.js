@@ -46,6 +46,7 @@ export class Belfry extends Emitter {
    * @param {Storage | null} [options.storage] keeps unsent messages over a reload; localStorage by default, if there is one
    * @param {string} [options.user] this user's id, if it is known before the server tells it
    * @param {string} [options.client] a name for the server's log
+   * @param {typeof fetch} [options.fetch] asks why a connection was refused, and the tower where to go
    * @param {object} [options.clock] for tests, as are `random` and `environment`, which stands for the window
    */
   constructor(options) {
@@ -68,6 +69,7 @@ export class Belfry extends Emitter {
       clock: this.#clock,
       random: this.#random,
       environment,
+      fetch: options.fetch ?? environment.fetch?.bind(environment),
       resolve: (written) => socketAddress(written, url),
       events: {
         hello: () => this.#hello(),
@@ -76,6 +78,7 @@ export class Belfry extends Emitter {
         lost: () => this.#lost(),
         probe: (link) => this.#probe(link),
         state: (state) => this.emit("state", state),
+        who: () => ({ user: this.#writer, room: this.#joined.keys().next().value ?? null }),
       },
     });
   }
@@ -197,7 +200,7 @@ export class Belfry extends Emitter {
     for (const entry of this.#outbox.claim(frame.user.id)) {
       this.#refuse(entry, { code: "other_user", message: "This was written under another name.", temporary: false });
     }
-    this.emit("welcome", { user: frame.user, server: frame.server, limits: frame.limits });
+    this.emit("welcome", { user: frame.user, server: frame.server, limits: frame.limits, url: link.url });
     for (const [name, joined] of this.#joined) {
       if (joined.room.position) link.awaited.add(name); // `resume` asked already
       else link.join(name, null, joined.limit);

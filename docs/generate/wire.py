@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from chat import session, sessions, wire
+from chat import drain, moving, session, sessions, wire
 from chat.closing import ALL
 from chat.errors import CODES
 from docs.generate.table import table
@@ -40,7 +40,8 @@ def wire_page() -> str:
             strikes=session.STRIKES,
             per_send=session.FRAMES_PER_SEND,
             patience=f"{sessions.PONG_PATIENCE:g}",
-            ticket_s=f"{sessions.TICKET_TTL:g}",
+            ticket_s=f"{moving.TICKET_TTL:g}",
+            grace=f"{drain.GRACE:g}",
         )
     )
     parts.append("\n## Close codes\n\n")

@@ -58,10 +58,16 @@ RULES = """
 - **Heartbeat.** `ping` comes when the server has heard nothing for `heartbeat_ms`; any text frame answers it. After
   {patience} heartbeats of silence the socket is closed with 4002.
 - **Moving.** After `moving`, open the new socket `not_before_ms` later with the `ticket` as token, and close the old
-  one when the new one has answered. A ticket is good for {ticket_s} s after its moment. What arrives on both sockets is
-  told apart by (room, epoch, seq). Without a new socket the old one is closed with 1012.
-- **After a crash** (the socket ends without a close frame) wait a random part of `reconnect.window_ms`, then connect;
-  from the second try on with backoff: random between 0 and a bound that doubles.
+  one when the new one has answered. A ticket is good once, and for {ticket_s} s after its moment; when it is refused
+  (4500), come with your token. What arrives on both sockets is told apart by (room, epoch, seq). Until it is closed the
+  old one goes on as if nothing were: with 1012, {grace} s after its moment at the latest. A drain may be aborted; then
+  the old one just stays.
+- **After a crash** (the socket ends without a close frame) wait a random part of `reconnect.window_ms`, then connect to
+  where you were; from the second try on with backoff: random between 0 and a bound that doubles. If nobody is there and
+  there is a `reconnect.tower`, ask it where to go.
+- **503 with `Retry-After`** instead of a socket: come back after that many seconds and a random part of one more. A
+  page in a browser cannot read that answer; it asks by `GET` at the same address, which answers 503 with `Retry-After`
+  as long as a socket would be refused, else 426.
 - **Refused frames.** An `error` answers a frame that was refused; the socket stays open. After {strikes} of them in a
   row that a good client would not have sent it is closed with 1008. `ref` is the nonce of a `send`, else the room it
   was about, if there is one.
@@ -219,6 +225,7 @@ FIELDS: dict[str, dict[str, str]] = {
     "reconnect": {
         "window_ms": "spread the first retry over this time",
         "url": "where to; left out: to the same address",
+        "tower": "who knows where to when nobody is there: `GET {tower}/v1/assign?user=&room=` answers `{url, server}`",
     },
     "limits": {
         "text_chars": "code points of one message",

@@ -58,13 +58,13 @@ def test_a_data_directory_that_cannot_be(tmp_path: Path) -> None:
 
 async def test_it_is_opened_alone_migrated_and_let_go(tmp_path: Path) -> None:
     place = place_of(settings("up", data=str(tmp_path)))
-    async with opened(place) as (store, migrated):
-        assert migrated == "made now, with schema 1"
+    async with opened(place) as (store, migrated, _):
+        assert migrated == "made now, with schema 2"
         assert await store.room("lobby") is None
         with pytest.raises(StoreUnusable, match="is in use by process"):
             async with opened(place):
                 pytest.fail("two at once")
-    async with opened(place) as (_, migrated):
+    async with opened(place) as (_, migrated, _):
         assert migrated == ""
 
 
@@ -91,6 +91,20 @@ def test_a_database_from_a_newer_version(tmp_path: Path, capsys: pytest.CaptureF
         run_migrate(settings("db", data=data))
     assert run_status(settings("db", data=data), as_json=False) == FAILED
     assert "from a newer Belfry" in capsys.readouterr().out
+
+
+async def test_a_database_that_a_newer_version_only_added_to_serves_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with opened(place_of(settings("up", data=str(tmp_path)))):
+        pass
+    with closing(sqlite3.connect(tmp_path / "belfry.db")) as connection, connection:
+        connection.execute("CREATE TABLE far (away TEXT)")
+        connection.execute("INSERT INTO schema_version VALUES (3, 'expand_far', '2036-01-01T00:00:00.000000Z')")
+    async with opened(place_of(settings("up", data=str(tmp_path)))) as (store, migrated, _):
+        assert (migrated, await store.room("lobby")) == ("", None)
+    assert run_status(settings("db", data=str(tmp_path)), as_json=False) == OK
+    assert "schema 3, from a newer Belfry that only added to it" in capsys.readouterr().out
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from belfry.notify import Notifier
+from tests.family import kill_family
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +101,7 @@ def test_a_server_is_ready_when_it_serves_and_stopping_when_it_is_told_to(
             assert heard.recv(4096).decode() == "STOPPING=1\nSTATUS=moving its clients, in 25 s at most"
             assert server.wait(PATIENCE) == 0
         finally:
-            server.kill()
+            kill_family(server.pid)
 
 
 def test_a_server_that_cannot_start_is_never_ready(tmp_path: Path, manager: tuple[str, socket.socket]) -> None:
@@ -109,7 +110,7 @@ def test_a_server_that_cannot_start_is_never_ready(tmp_path: Path, manager: tupl
     argv = [sys.executable, "-m", "belfry", "up", "--port", "0", "--data", str(tmp_path)]
     done = subprocess.run(argv, env=os.environ | {"NOTIFY_SOCKET": address}, capture_output=True, timeout=PATIENCE)
     assert done.returncode == 2
-    assert heard.recv(4096) == b"STATUS=opening the database"
+    assert heard.recv(4096) == b"STATUS=starting"
     heard.setblocking(False)
     with pytest.raises(BlockingIOError):
         heard.recv(4096)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.family import kill_family
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -52,13 +54,13 @@ class Belfry:
 @contextmanager
 def killed_at_last(process: subprocess.Popen[str]) -> Iterator[None]:
     """Kill it at the end, or when it hangs: that frees whoever reads its stderr."""
-    timer = threading.Timer(PATIENCE, process.kill)
+    timer = threading.Timer(PATIENCE, kill_family, [process.pid])
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
-        process.kill()
+        kill_family(process.pid)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from chat.config import Config, Limits
 
 ROOT = Path(__file__).parents[2]
 NOT_SETTINGS = {
+    "boot",  # new at each start
     "version",  # the code's
     "secret",  # never a flag
     "limits",  # its fields are settings
@@ -42,8 +43,11 @@ def test_up_differs_from_serve_where_it_should() -> None:
     serve = {setting.name: setting.default_for("serve") for setting in settings_of("serve")}
     assert (up["guests"], serve["guests"]) == (True, False)
     assert (up["first_rooms"], serve["first_rooms"]) == (("lobby",), ())
-    assert up.keys() - serve.keys() == {"data"}
-    assert serve.keys() - up.keys() == {"db", "bus"}
+    assert up.keys() - serve.keys() == {"data", "tower_port", "open_dashboard", "ready_deadline"}
+    assert (up["open_dashboard"], up["port"]) == (True, 8000)
+    tower = {setting.name: setting.default_for("tower") for setting in settings_of("tower")}
+    assert (tower["open_dashboard"], tower["port"]) == (False, 8900)
+    assert serve.keys() - up.keys() == {"db", "bus", "tower"}
 
 
 def test_the_reference_page_is_what_the_code_says() -> None:

@@ -135,7 +135,9 @@ async def test_a_directory_in_use_is_unusable(tmp_path: Path, listener: socket.s
 def test_the_config_is_what_was_told() -> None:
     flags = {"send_rate": "7", "text_chars": "0", "public_url": "https://chat.example.org", "origins": "*"}
     config = config_of(read_settings("up", flags, {}), KEY, 1234)
+    assert config.boot != config_of(read_settings("up", flags, {}), KEY, 1234).boot
     assert config == Config(
+        boot=config.boot,
         port=1234,
         version=__version__,
         secret=KEY,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from compose.services.ports import free_port
+from tests.family import kill_family, wait_gone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,8 +78,29 @@ class Server:
     def kill(self) -> None:
         """kill -9, and wait until it is gone."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
+        family = kill_family(self._process.pid)
         self._process.wait(STOP_TIMEOUT)
+        wait_gone(family)
+
+    def dashboard(self) -> str:
+        """Where its tower is; told a moment after it is ready."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while not (found := re.findall(r'"dashboard":\s*"([^"]+)"', self.log.read_text())):
+            assert time.monotonic() < deadline, self.log.read_text()[-4000:]
+            time.sleep(0.05)
+        told: str = found[-1]
+        return told
+
+    def redeploy(self) -> None:
+        """SIGHUP, and return when the new process serves."""
+        assert self._process is not None
+        done = self.log.read_text().count("redeployed 1 server")
+        self._process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 2 * START_TIMEOUT
+        while self.log.read_text().count("redeployed 1 server") == done:
+            assert self._process.poll() is None, self.log.read_text()[-4000:]
+            assert time.monotonic() < deadline, self.log.read_text()[-4000:]
+            time.sleep(0.05)
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""

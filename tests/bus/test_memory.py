@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 import trio.testing
 
-from bus.events import Typing
+from bus.events import Beat, Order, Typing
 from bus.memory import QUEUE_EVENTS, Exchange
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bus.events import Event
     from bus.memory import MemoryBus
 
+BEAT = Beat("s1", "boot", "http://127.0.0.1:1", "1", "ready", 0, 0.0)
 Heard = list[tuple[str, str]]  # (origin, room)
 
 
@@ -125,3 +126,31 @@ async def test_a_bus_is_quiet_only_where_there_is_nobody_else() -> None:
         async with listening(two):
             assert one.quiet() == two.quiet() == 0.0
         assert one.quiet() is None
+
+
+async def test_a_listener_hears_of_servers_only_and_is_nobody_to_share_rooms_with() -> None:
+    exchange = Exchange()
+    server, tower = exchange.bus("s1"), exchange.listener("tower")
+    heard: list[Event] = []
+    async with listening(server) as by_server, trio.open_nursery() as nursery:
+        server.publish(BEAT)
+
+        def deliver(origin: str, events: Sequence[Event]) -> None:
+            heard.extend(events)
+
+        async def run(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+            await tower.run(deliver, lambda: None, task_status=task_status)
+
+        await nursery.start(run)
+        assert server.quiet() is None
+        assert tower.quiet() == 0.0
+        server.publish(event("lobby"))
+        server.publish(Order("s1", "o", "drain"))
+        tower.publish(Order("s1", "o2", "abort"))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert heard == [BEAT, Order("s1", "o", "drain")]
+    assert by_server == [("tower", "")]
+    other = exchange.bus("s2")
+    async with listening(server), listening(other):
+        assert server.quiet() == 0.0

@@ -259,7 +259,9 @@ async def serving(
     """A chat server on a free port until the block ends; the store stays open."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=1_000)
     settings = Config(
-        port=0, secret=SECRET, **({"first_rooms": (ROOM,)} | config), limits=limits or Limits(handshakes_per_second=0)
+        secret=SECRET,
+        **({"port": 0, "first_rooms": (ROOM,)} | config),
+        limits=limits or Limits(handshakes_per_second=0),
     )
     with listener:
         async with trio.open_nursery() as nursery, trio.open_nursery() as clients:

@@ -15,6 +15,7 @@ import trio
 from chat.frames import text_frame
 from chat.head import Refusal, check_upgrade, parse_head
 from chat.outbox import Backlog, Outbox
+from chat.readers import Readers
 from chat.websocket import Ended, Websocket
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ async def echo(websocket: Websocket) -> tuple[int, Closing | None]:
         websocket.close()
 
 
-async def serve_one(sock: socket.socket, nursery: trio.Nursery) -> None:
+async def serve_one(sock: socket.socket, readers: Readers, nursery: trio.Nursery) -> None:
     """Serve one accepted socket: its handshake, then its echo."""
     head = b""
     with sock, trio.move_on_after(HEAD_TIMEOUT) as patience:
@@ -63,17 +64,19 @@ async def serve_one(sock: socket.socket, nursery: trio.Nursery) -> None:
         except Refusal as refusal:
             sock.send(refusal.response)
             return
-        websocket = EchoWebsocket(sock, Outbox(sock, 0, nursery.start_soon, Backlog()), FRAME_BYTES, rest)
+        outbox = Outbox(sock, 0, nursery.start_soon, Backlog())
+        websocket = EchoWebsocket(sock, outbox, readers, FRAME_BYTES, rest)
         websocket.accept(upgrade.key, upgrade.subprotocol)
         patience.deadline = float("inf")
         await echo(websocket)
 
 
-async def contained(sock: socket.socket, nursery: trio.Nursery) -> None:
+async def contained(sock: socket.socket, readers: Readers, nursery: trio.Nursery) -> None:
     """The barrier around one connection: a peer that resets it ends nobody else's."""
     try:
-        await serve_one(sock, nursery)
+        await serve_one(sock, readers, nursery)
     except OSError:
+        readers.remove(sock)
         sock.close()
 
 
@@ -84,12 +87,14 @@ async def serve(port: int) -> None:
         await listener.bind(("127.0.0.1", port))
         listener.listen()
         async with trio.open_nursery() as nursery:
+            readers = Readers()
+            await nursery.start(readers.run)
             while True:
                 accepted, _address = await listener.accept()
                 sock = socket.socket(fileno=accepted.detach())
                 sock.setblocking(False)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                nursery.start_soon(contained, sock, nursery)
+                nursery.start_soon(contained, sock, readers, nursery)
 
 
 def main() -> None:

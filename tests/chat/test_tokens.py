@@ -212,7 +212,10 @@ def test_a_ticket_carries_the_session(tokens, clock):
     positions = {"lobby": ("k3f9", 41), "tea": ("a", 2**63 - 1)}
     ticket = tokens.ticket(session, positions, 30.0)
     taken = tokens.verify(ticket)
-    assert taken == Identity("u_7", "Ada", NOW + 3_600, admin=True, rooms=positions)
+    own = {"ticket": taken.ticket, "ticket_until": NOW + 30}
+    assert taken == Identity("u_7", "Ada", NOW + 3_600, admin=True, rooms=positions, **own)
+    assert taken.ticket
+    assert tokens.verify(tokens.ticket(session, positions, 30.0)).ticket != taken.ticket
     clock.now += 30
     assert refusal(tokens, ticket) == "the token has expired"
     assert taken.expires_at > clock.now  # the session goes on

@@ -19,6 +19,7 @@ from client_frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 from chat.closing import MOVED, NORMAL, NOT_TEXT, NOT_UTF8, PROTOCOL, SLOW, TOO_LARGE, Closing
 from chat.frames import close_frame
 from chat.outbox import Backlog, Outbox
+from chat.readers import Readers
 from chat.websocket import LIBRARY_TIMEOUT, Websocket
 
 if TYPE_CHECKING:
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
 BOUND = 1_000  # bytes of a message here
 PATIENCE = 1_000.0  # seconds on the clock that jumps; more than LIBRARY_TIMEOUT
 Frame = tuple[int, bytes]
+
+
+@contextlib.asynccontextmanager
+async def reading() -> AsyncIterator[Readers]:
+    """The set that a server's websockets are read by."""
+    readers = Readers()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(readers.run)
+        yield readers
+        assert not len(readers), "a socket was left in the set"
+        nursery.cancel_scope.cancel()
 
 
 class Peer:
@@ -89,8 +101,8 @@ async def echoing(
     ours.setblocking(False)
     outcome = Outcome()
     with ours, theirs, trio.fail_after(PATIENCE):
-        async with trio.open_nursery() as nursery:
-            websocket = kind(ours, Outbox(ours, 0, nursery.start_soon, Backlog()), bound, rest)
+        async with reading() as readers, trio.open_nursery() as nursery:
+            websocket = kind(ours, Outbox(ours, 0, nursery.start_soon, Backlog()), readers, bound, rest)
 
             async def run() -> None:
                 began = trio.current_time()
@@ -361,8 +373,8 @@ async def finishing(closing: Closing, rest: bytes = b"") -> AsyncIterator[Peer]:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with ours, theirs, trio.fail_after(PATIENCE):
-        async with trio.open_nursery() as nursery:
-            websocket = Websocket(ours, Outbox(ours, 0, nursery.start_soon, Backlog()), BOUND, rest)
+        async with reading() as readers, trio.open_nursery() as nursery:
+            websocket = Websocket(ours, Outbox(ours, 0, nursery.start_soon, Backlog()), readers, BOUND, rest)
             nursery.start_soon(websocket.finish, closing, 2.0)
             peer = Peer(trio.SocketStream(trio.socket.from_stdlib_socket(theirs)))
             peer.answers = False
@@ -416,8 +428,8 @@ async def test_a_close_is_said_even_when_cancelled(autojump_clock: trio.testing.
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with ours, theirs, trio.fail_after(PATIENCE):
-        async with trio.open_nursery() as flushing:
-            websocket = Websocket(ours, Outbox(ours, 0, flushing.start_soon, Backlog()), BOUND)
+        async with reading() as readers, trio.open_nursery() as flushing:
+            websocket = Websocket(ours, Outbox(ours, 0, flushing.start_soon, Backlog()), readers, BOUND)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(websocket.finish, MOVED, 2.0)
                 nursery.cancel_scope.cancel()
@@ -434,7 +446,7 @@ async def test_the_handshake_is_answered_as_the_rfc_computes_it(subprotocol: boo
     key = b"dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, 1.3, whose answer it gives
     with ours, theirs:
         async with trio.open_nursery() as nursery:
-            Websocket(ours, Outbox(ours, 0, nursery.start_soon, Backlog()), BOUND).accept(key, subprotocol)
+            Websocket(ours, Outbox(ours, 0, nursery.start_soon, Backlog()), Readers(), BOUND).accept(key, subprotocol)
         head = theirs.recv(1_000)
     assert head.startswith(b"HTTP/1.1 101 ")
     assert head.endswith(b"\r\n\r\n")

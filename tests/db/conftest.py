@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from compose.services.database import Database
     from db.store import Store
 
-TABLES = ("message", "room", "read_mark", "server", "revocation")
+TABLES = ("message", "room", "read_mark", "server", "revocation", "rollout")
 
 
 class Twin(Protocol):

@@ -628,6 +628,7 @@ async def test_every_method_is_a_checkpoint(store: Store) -> None:
         functools.partial(store.delete_room, "x"),
         functools.partial(store.rooms, "", "name", "asc", 1, None),
         functools.partial(store.save_marks, []),
+        functools.partial(store.rollouts, 1),
     ]
     for call in calls:
         with trio.CancelScope() as scope:

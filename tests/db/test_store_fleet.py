@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
-from db.records import ServerRecord
+import msgspec
+
+from db.records import RolloutRecord, ServerRecord
 
 if TYPE_CHECKING:
     from db.store import Store
@@ -47,3 +49,34 @@ async def test_a_server_beats_over_its_own_record(store: Store) -> None:
     newer = ServerRecord("s1", "boot-c", "http://127.0.0.1:1", "0.2.0", "draining", 3, later, later)
     await store.put_server(newer)
     assert await store.servers() == [newer, two]
+
+
+def rollout(id: str, minute: int, **fields: object) -> RolloutRecord:
+    """A rollout that runs since a minute of the hour."""
+    began = dt.datetime(2026, 11, 23, 10, minute, 0, 123456, tzinfo=dt.UTC)
+    known = RolloutRecord(id, "host:8001,8002", began, None, "running", "1.0", "1.1", 2, 0, 0, 0.0, "", 1, "[]")
+    return msgspec.structs.replace(known, **fields)
+
+
+async def test_rollouts_are_kept_and_the_newest_come_first(store: Store) -> None:
+    assert await store.rollouts(10) == []
+    old = rollout(
+        "r1", 1, state="failed", why="it's \\ 'late' 👋", ended_at=dt.datetime(2026, 11, 23, 11, tzinfo=dt.UTC)
+    )
+    new = rollout("r2", 2, moved=5_000, drained=3, stall_ms=87.25, story='[{"step":"began"}]')
+    same = rollout("r3", 2)
+    for one in (new, old, same):
+        await store.put_rollout(one)
+    assert await store.rollouts(10) == [same, new, old]
+    assert await store.rollouts(1) == [same]
+    assert await store.rollouts(0) == []
+
+
+async def test_of_two_towers_the_one_that_heard_more_is_right(store: Store) -> None:
+    more = rollout("r1", 1, steps=5, state="done", moved=9, ended_at=dt.datetime(2026, 11, 23, 11, tzinfo=dt.UTC))
+    for one in (rollout("r1", 1), more, rollout("r1", 1, steps=4, moved=7), more):
+        await store.put_rollout(one)
+    assert await store.rollouts(10) == [more]
+    same_steps = msgspec.structs.replace(more, why="silent", state="failed")
+    await store.put_rollout(same_steps)
+    assert await store.rollouts(10) == [same_steps]

@@ -16,7 +16,7 @@ import trio
 from chat_world import Client, until
 
 from belfry.audit.address import read_address
-from belfry.audit.meter import Latencies
+from belfry.audit.latencies import Latencies
 from belfry.audit.observation import Acked, Saw, Sent
 from belfry.audit.run import Load, Run
 from chat.tokens import Tokens

@@ -13,6 +13,7 @@ import trio
 
 from belfry.audit.observation import Row, Stored
 from compose.services.ports import free_port
+from tests.family import children, kill_family, lives
 
 START_TIMEOUT = 120.0  # seconds; two on an idle machine, most of it imports
 TOLD_TIMEOUT = 60.0  # seconds; what is waited for comes at once, or after a broker's start
@@ -29,7 +30,13 @@ class ServerProcess:
         self.log = data.with_suffix(".log")
         self.process: trio.Process | None = None
         self.environ: dict[str, str] | None = None  # of the next start; None is ours
+        self.cwd: Path | None = None  # where it runs; None is where we do
         self._flags = flags
+        self._killed: list[int] = []
+
+    def more(self, *flags: str) -> None:
+        """More flags for the next start."""
+        self._flags += flags
 
     def command(self) -> list[str]:
         """What is run."""
@@ -39,7 +46,9 @@ class ServerProcess:
     async def launch(self) -> None:
         """Start the process; it is not ready yet."""
         with self.log.open("ab") as log:
-            self.process = await trio.lowlevel.open_process(self.command(), stdout=log, stderr=log, env=self.environ)
+            self.process = await trio.lowlevel.open_process(
+                self.command(), stdout=log, stderr=log, env=self.environ, cwd=self.cwd
+            )
 
     async def start(self) -> None:
         """Start, and return once it is ready. Fails the test if it ends instead."""
@@ -60,9 +69,17 @@ class ServerProcess:
             return False
 
     def signal(self, number: int) -> None:
-        """Send a signal to the running process."""
+        """Send a signal to the running process; kill -9 ends its server process too, as a power cut would."""
         assert self.process is not None
-        self.process.send_signal(number)
+        if number == signal.SIGKILL:
+            self._killed += kill_family(self.process.pid)
+        else:
+            self.process.send_signal(number)
+
+    def servers(self) -> list[int]:
+        """The processes that a supervisor has started, the oldest first; none where there is no supervisor."""
+        assert self.process is not None
+        return children(self.process.pid)
 
     def ports(self) -> set[int]:
         """The local ports of its TCP connections over IPv4, as the kernel lists them."""
@@ -78,7 +95,11 @@ class ServerProcess:
         """Wait for its end; the exit code, negative for the signal that ended it."""
         assert self.process is not None
         with trio.fail_after(STOP_TIMEOUT):
-            return await self.process.wait()
+            code = await self.process.wait()
+            while any(lives(pid) for pid in self._killed):  # noqa: ASYNC110  # not our children: nobody tells
+                await trio.sleep(0.005)
+            self._killed.clear()
+            return code
 
     async def kill(self) -> None:
         """kill -9, and wait until it is gone."""
@@ -88,7 +109,7 @@ class ServerProcess:
     async def end(self) -> None:
         """Be gone, whatever the test did, paused or running."""
         if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL)
+            self.signal(signal.SIGKILL)
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 10.0) as patience:
                 await self.process.wait()
             assert not patience.cancelled_caught, f"{self.process.pid} does not end"

@@ -9,6 +9,7 @@
 
 export const BASE_MS = 500; // the first bound: a server that was only restarted is back by then
 export const CAP_MS = 30_000; // the last bound: longer, and people reach for the reload button
+const TOLD_MS = 1_000; // Retry-After is in seconds
 
 export class Backoff {
   #attempt = 0;
@@ -35,6 +36,11 @@ export class Backoff {
   within(windowMs) {
     this.#attempt += 1;
     return this.#random() * windowMs;
+  }
+
+  /** At least what a server asked for. It counts whole seconds, so a part of one more spreads those told the same. */
+  after(waitMs) {
+    return waitMs > 0 ? Math.max(this.next(), waitMs + this.#random() * TOLD_MS) : this.next();
   }
 
   /** Start from the first bound again: only after the connection has proved itself. */

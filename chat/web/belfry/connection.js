@@ -8,18 +8,21 @@
  *   ------------------------------------  ----------------------------------------------------------------------
  *   `moving`                              at its moment: open `next` with the ticket, `current` stays
  *   `next` is welcomed                    it becomes `current`; the one before is `old` until its rooms are back
- *   `next` fails, `current` lives         `current` goes on until the server closes it
- *   `current` or the only `next` closes   by `afterClose`: the server's window first, then backoff; or stop
+ *   `next` fails, `current` lives         try again, by the token or where the tower says; `current` goes on
+ *   `current` closes                      by `afterClose`: the server's window first, then backoff; or stop
+ *   the only `next` closes                ask what the socket does not tell (`scout.js`), then backoff; or stop
  */
 
 import { Backoff } from "./backoff.js";
 import { AT_ONCE, LATER, NEVER, SPREAD, TOKEN, afterClose, explain } from "./closing.js";
 import { Link } from "./link.js";
+import { Scout } from "./scout.js";
 
 const STABLE_MS = 5_000; // welcomed this long, a connection has proved itself and backoff starts over
 const OVERLAP_MS = 10_000; // the old link's longest life beside the new one
 const QUIET_MS = 10_000; // heard this lately, a link needs no proof when its tab is looked at again
 const UPDATE_MS = 15_000; // past its window a move is no longer what keeps us away: a restart takes two seconds
+const MOVES = 3; // tries of one move while the old link lives; then it is the old server's to close
 const WAKE_MS = 500; // first try after the network is back or the tab is looked at: spread a little, felt as at once
 
 export class Connection {
@@ -37,6 +40,9 @@ export class Connection {
   #timers = { retry: null, move: null, stable: null, overlap: null };
   #move = null; // what `moving` said, until somebody welcomes us
   #crash = { window_ms: 0 }; // what the last welcome said about coming back
+  #home = null; // the address of the last link that was welcomed
+  #told = null; // where the tower, or the place a ticket was refused at, sends the next try
+  #scout;
   #renewed = false; // a fresh token was asked for since the last stable connection
   #ticketed = new WeakSet(); // links whose token was a ticket
 
@@ -48,15 +54,17 @@ export class Connection {
    * @param {new (url: string, protocols: string[]) => WebSocket} options.WebSocket
    * @param {object} options.clock
    * @param {() => number} options.random
+   * @param {typeof fetch | undefined} options.fetch
    * @param {(written: string) => string} options.resolve makes an address of what the server wrote
    * @param {object} options.environment a window, or what is like one
    * @param {{hello: Function, welcomed: Function, frame: Function, lost: Function, probe: Function,
-   *   state: Function}} options.events
+   *   state: Function, who: Function}} options.events
    */
   constructor(options) {
     this.#options = options;
     this.#clock = options.clock;
     this.#backoff = new Backoff(options.random);
+    this.#scout = new Scout(options.fetch, options.clock);
     const { environment } = options;
     environment.addEventListener?.("online", this.#wake);
     environment.addEventListener?.("offline", this.#doubt);
@@ -101,7 +109,7 @@ export class Connection {
   moving(link, frame) {
     if (link !== this.#current) return;
     const until = this.#clock.now() + frame.not_before_ms + frame.window_ms + UPDATE_MS;
-    this.#move = { url: frame.url, ticket: frame.ticket, windowMs: frame.window_ms, until };
+    this.#move = { url: frame.url, ticket: frame.ticket, windowMs: frame.window_ms, until, tries: 0 };
     this.#set({ name: "moving" });
     this.#arm("move", frame.not_before_ms, () => this.#try("moving"));
   }
@@ -160,8 +168,14 @@ export class Connection {
       this.#move.url = null; // as with the ticket: if nobody is there, go by the ordinary way
       return target;
     }
-    // After a crash: by the server's hint first, then by our own address, and so on in turn.
-    return this.#crash.url && this.#backoff.attempt % 2 === 1 ? resolve(this.#crash.url) : url;
+    if (this.#told !== null) {
+      const target = this.#told;
+      this.#told = null; // once, for the same reason
+      return target;
+    }
+    // By the server's hint first, then where we were, then where we began, and so on in turn.
+    const ways = [...new Set([this.#crash.url && resolve(this.#crash.url), this.#home, url].filter(Boolean))];
+    return ways[Math.max(0, this.#backoff.attempt - 1) % ways.length];
   }
 
   #welcomed = (link, frame) => {
@@ -169,7 +183,8 @@ export class Connection {
     this.#old?.close();
     this.#old = this.#current;
     this.#current = link;
-    this.#move = null;
+    this.#move = this.#told = null;
+    this.#home = link.url;
     this.#crash = frame.reconnect ?? { window_ms: 0 };
     this.#clear("move");
     this.#clear("retry");
@@ -191,6 +206,7 @@ export class Connection {
       this.#next = null;
       if (this.#current) {
         this.#stay();
+        void this.#moveAgain(link, code);
         return;
       }
     } else {
@@ -205,8 +221,47 @@ export class Connection {
         return;
       }
     }
-    this.#after(link, code, reason);
+    if (link.welcome === null && this.#scout.able && [SPREAD, LATER].includes(afterClose(code))) {
+      void this.#unwelcome(link, { code, reason });
+    } else {
+      this.#after(link, code, reason);
+    }
   };
+
+  /** Nobody welcomed us there: ask why, and where to go instead. */
+  async #unwelcome(link, told) {
+    this.#tries += 1;
+    const mine = (this.#trying = this.#tries); // no other try meanwhile
+    const { waitMs, target } = await this.#scout.ask(link.url, this.#crash.tower, this.#options.events.who());
+    if (mine !== this.#trying) return;
+    this.#trying = 0;
+    this.#send(target);
+    this.#schedule(this.#backoff.after(Math.max(waitMs, link.retryMs)), told);
+  }
+
+  /** The place for the next try, if it is one. */
+  #send(target) {
+    try {
+      if (target) this.#told = this.#options.resolve(target);
+    } catch {
+      this.#told = null; // a tower that is not quite right
+    }
+  }
+
+  /** A move failed: once more with the token if it was the ticket, else where the tower says, if it says anything. */
+  async #moveAgain(link, code) {
+    const move = this.#move;
+    if (move === null || (move.tries += 1) > MOVES) return;
+    if (afterClose(code) === TOKEN && this.#ticketed.has(link)) {
+      this.#told = link.url;
+    } else {
+      if (!this.#crash.tower || !this.#scout.able) return;
+      const { target } = await this.#scout.ask(link.url, this.#crash.tower, this.#options.events.who());
+      if (!target || move !== this.#move || !this.#current || this.#next || this.#trying) return;
+      this.#send(target);
+    }
+    this.#arm("move", this.#backoff.next(), () => this.#try("moving"));
+  }
 
   /** The move failed, and the old server still talks to us: stay until it closes, or is seen to go on. */
   #stay() {
@@ -226,6 +281,7 @@ export class Connection {
         break;
       case TOKEN:
         if (this.#ticketed.has(link)) {
+          this.#told = link.url; // where the ticket was good for nothing the token may be
           this.#schedule(this.#backoff.next(), told);
         } else if (this.#options.renewable && !this.#renewed) {
           this.#renewed = true;
@@ -240,7 +296,7 @@ export class Connection {
         break;
       }
       case LATER:
-        this.#schedule(link.retryMs + this.#backoff.next(), told);
+        this.#schedule(this.#backoff.after(link.retryMs), told);
         break;
       case SPREAD:
         this.#schedule(first ? this.#backoff.within(this.#crash.window_ms) : this.#backoff.next(), told);
@@ -262,7 +318,7 @@ export class Connection {
   #end(state) {
     for (const link of [this.#current, this.#next, this.#old]) link?.close();
     const lost = this.#current !== null;
-    this.#current = this.#next = this.#old = this.#move = null;
+    this.#current = this.#next = this.#old = this.#move = this.#told = null;
     this.#trying = 0;
     for (const name of Object.keys(this.#timers)) this.#clear(name);
     if (lost) this.#options.events.lost();

@@ -11,6 +11,7 @@ const SILENT_BEATS = 2.5; // heartbeats without a frame: two may be lost or late
 const PROBE_MS = 4_000; // for an answer when there is reason to doubt
 
 export class Link {
+  url; // where it goes
   /** @type {Map<string, string>} room -> the epoch its messages on this socket belong to */
   epochs = new Map();
   /** @type {Set<string>} rooms asked for that have not answered yet */
@@ -35,6 +36,7 @@ export class Link {
    * @param {{welcomed: Function, frame: Function, closed: Function}} options.events
    */
   constructor({ url, WebSocket, clock, hello, events }) {
+    this.url = url;
     this.#clock = clock;
     this.#events = events;
     this.#deadline = clock.setTimeout(() => this.#end(1006, "no welcome in time"), WELCOME_MS);

@@ -20,6 +20,7 @@ const ORDERS = {
 export class Api {
   #token;
   #refused;
+  #origin = location.origin;
 
   /**
    * @param {() => string | null} token
@@ -28,6 +29,11 @@ export class Api {
   constructor(token, refused) {
     this.#token = token;
     this.#refused = refused;
+  }
+
+  /** From now on ask the server that the websocket at `url` belongs to: the page's own may be gone. */
+  at(url) {
+    this.#origin = new URL(url.replace(/^ws/, "http")).origin;
   }
 
   /** A guest's token for this name. */
@@ -63,7 +69,7 @@ export class Api {
   }
 
   async #ask(method, path, { query = {}, body = null, token = this.#token(), signal = undefined } = {}) {
-    const url = new URL(`/v1/${path}`, location.origin);
+    const url = new URL(`/v1/${path}`, this.#origin);
     for (const [name, value] of Object.entries(query)) {
       if (value !== null && value !== "") url.searchParams.set(name, String(value));
     }

@@ -162,7 +162,8 @@ function enter() {
     typing.stopped(from.id);
     announcer.say(`${from.name}: ${text}`);
   });
-  belfry.on("welcome", ({ user, limits }) => {
+  belfry.on("welcome", ({ user, limits, url }) => {
+    api.at(url);
     session.known(user);
     composer.limit(limits.text_chars);
     showMe(user);

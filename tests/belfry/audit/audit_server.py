@@ -34,6 +34,7 @@ class TinyServer:
     port: int = 0
     heartbeat_ms: int = HEARTBEAT_MS
     window_ms: int = 10
+    reconnect: dict[str, str] = field(default_factory=dict)  # what `welcome` says besides the window
     sockets: dict[WebSocketConnection, str] = field(default_factory=dict)  # joined ones, with the user
     heard: list[Frame] = field(default_factory=list)  # everything that clients sent
     opened: int = 0  # websockets so far
@@ -84,7 +85,7 @@ class TinyServer:
             await socket.aclose(code)
             return
         user = hello["token"].removeprefix("ticket of ")
-        reconnect = {"window_ms": self.window_ms}
+        reconnect = {"window_ms": self.window_ms} | self.reconnect
         welcome = {"t": "welcome", "user": {"id": user, "name": user}, "server": "tiny", "reconnect": reconnect}
         limits = {"text_chars": 0, "frame_bytes": 0, "rooms_per_session": 0, "send_rate": 0, "send_burst": 0}
         await self.tell(socket, welcome | {"heartbeat_ms": self.heartbeat_ms, "limits": limits})

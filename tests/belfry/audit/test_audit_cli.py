@@ -14,7 +14,7 @@ from audit_world import World
 from belfry import cli
 from belfry.audit.address import Address
 from belfry.audit.checker import Checker
-from belfry.audit.cli import _lines, _report
+from belfry.audit.report import as_json, lines
 from belfry.audit.run import Load, Run
 from belfry.audit.view import line_of
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--clients", "none"], '"none" does not fit; give a whole number from 1 to 5000'),
-        (["--clients", "0"], "give a whole number from 1 to 5000"),
+        (["--clients", "none"], '"none" does not fit; give a whole number from 1 to 20000'),
+        (["--clients", "0"], "give a whole number from 1 to 20000"),
         (["--rate", "-1"], '"-1" does not fit; give a number from 0 up'),
         (["--rate", "nan"], "give a number from 0 up"),
         (["--url", "localhost"], "give the address that people open"),
@@ -73,7 +73,7 @@ def found(*, broken: bool) -> tuple[Run, Verdict]:
 
 def test_a_broken_promise_is_told_with_the_seed_and_the_rooms() -> None:
     run, verdict = found(broken=True)
-    told = "\n".join(_lines(run, verdict))
+    told = "\n".join(lines(run, verdict))
     assert "BROKEN: doubled (1): a client got" in told
     assert "The rooms audit-7-0 to audit-7-0 are kept; this was --seed 7" in told
 
@@ -83,7 +83,7 @@ def test_what_else_went_wrong_is_told() -> None:
     run.settled = False
     run.meter.errors["overloaded"] = 3
     run.meter.stopped.append("c1: 4501 banned")
-    told = "\n".join(_lines(run, verdict))
+    told = "\n".join(lines(run, verdict))
     assert "NOT QUIET after 30 s" in told
     assert "the server refused: overloaded 3" in told
     assert "Told not to come back: 1 of the clients: c1: 4501 banned" in told
@@ -91,7 +91,7 @@ def test_what_else_went_wrong_is_told() -> None:
 
 
 def test_the_report_is_json() -> None:
-    report = json.loads(_report(*found(broken=True)))
+    report = json.loads(as_json(*found(broken=True)))
     assert report["ok"] is False
     assert report["faults"] == {"doubled": 1}
     assert report["counts"]["sent"] == 3

@@ -14,6 +14,7 @@ from belfry.audit.checker import Checker
 from belfry.audit.client import UNANSWERED, Account, Client
 from belfry.audit.meter import Meter
 from belfry.audit.observation import Closed, Joined, Observation, Saw
+from belfry.audit.readers import Readers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -30,6 +31,7 @@ class House:
         self.server = server
         self.checker = Checker()
         self.meter = Meter()
+        self.readers = Readers()
         self.clients: list[Client] = []
         self.seen: list[Observation] = []
         self.nursery: trio.Nursery
@@ -48,6 +50,7 @@ class House:
             observe=self.observe,
             backoff=Backoff(random.Random(1), base=0.01, cap=0.02),
             meter=self.meter,
+            readers=self.readers,
         )
         self.clients.append(client)
         self.nursery.start_soon(client.run)
@@ -85,6 +88,7 @@ async def house(**server: Any) -> AsyncIterator[House]:
         async with TinyServer(**server).running() as tiny, trio.open_nursery() as nursery:
             made = House(tiny)
             made.nursery = nursery
+            await nursery.start(made.readers.run)
             yield made
             nursery.cancel_scope.cancel()
 
@@ -218,6 +222,7 @@ async def test_a_server_that_is_not_there_is_waited_for() -> None:
         async with trio.open_nursery() as nursery:
             here = House(TinyServer(port=port))
             here.nursery = nursery
+            await nursery.start(here.readers.run)
             one = await here.enter("one", wait=False)
             await until(lambda: here.meter.errors["cannot connect"] >= 2)
             async with here.server.running():
@@ -232,7 +237,7 @@ async def test_pings_are_answered_and_silence_ends_a_connection() -> None:
         await until(lambda: {"t": "pong"} in here.server.heard)
         await until(lambda: here.server.opened == 2)  # 40 ms beats and then not a word for 100
         await until(lambda: one.connected)
-        assert Closed("one", 1, 1006) in here.seen
+        assert [(seen.link, seen.code) for seen in here.seen if isinstance(seen, Closed)] == [(1, 1006)]
 
 
 async def test_a_temporary_refusal_is_tried_again_and_another_is_not() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from belfry.audit.meter import Latencies
+from belfry.audit.latencies import Latencies
 
 
 @given(st.lists(st.floats(0.001, 200.0), min_size=1, max_size=200), st.sampled_from([0.01, 0.5, 0.99, 1.0]))

@@ -1,0 +1,1 @@
+"""The tower's HTTP API."""
