@@ -12,6 +12,7 @@ from chat_world import ROOM, Client, House, head, house, serving, sqlite, token,
 from shims import Gate, ShimStore
 
 from bus.memory import Exchange
+from chat.config import Limits
 from chat.handover import record
 from tests.chat.handover.handing import Lock, handed_over
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: belfry.test\r\n\r\n"
+UNLIMITED = Limits(handshakes_per_second=0, send_rate=0)
 MOMENT = 0.3  # seconds in which what would come has come
 
 
@@ -188,7 +190,7 @@ async def test_a_message_in_fragments_cut_at_every_byte(tmp_path: Path) -> None:
 
 
 async def test_a_reader_that_is_behind_gets_every_byte_in_order(tmp_path: Path) -> None:
-    async with house(tmp_path) as old:
+    async with house(tmp_path, limits=UNLIMITED) as old:
         ada = await old.client("ada", ROOM)
         slow = await (await old.connect(receive_buffer=4_096)).upgrade()
         await slow.hello("slow")
@@ -388,7 +390,7 @@ async def test_a_room_deleted_and_one_made_anew_meanwhile(tmp_path: Path) -> Non
 
 
 async def test_a_window_that_has_moved_on_meanwhile_is_read_from_the_store(tmp_path: Path) -> None:
-    async with house(tmp_path) as old:
+    async with house(tmp_path, limits=UNLIMITED) as old:
         ada = await old.client("ada", ROOM)
         epoch = (await ada.join())["epoch"]
 
