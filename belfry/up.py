@@ -333,6 +333,7 @@ def _announce(
         migrated=migrated,
         unsafe=plan.unsafe,
         pid=plan.within.supervisor if plan.within is not None else os.getpid(),
+        server=os.getpid(),
         redeploys=plan.within is not None,
         dashboard=dashboard,
         deadline=plan.config.drain_deadline,
