@@ -29,3 +29,11 @@ def suggestion(word: str, names: Iterable[str]) -> str:
     """`; did you mean "port"?` for the nearest of names, or nothing when none is near."""
     near = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group and the groups within: the one that a person is told."""
+    one: BaseException = group
+    while isinstance(one, BaseExceptionGroup):
+        one = one.exceptions[0]
+    return one

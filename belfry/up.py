@@ -14,7 +14,7 @@ import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -22,7 +22,7 @@ from belfry import __version__, logs
 from belfry.announce import Facts
 from belfry.bus import bus_of, label
 from belfry.database import Remote, make_directory, opened, place_of
-from belfry.errors import FAILED, Failed, Wrong
+from belfry.errors import FAILED, Failed, Wrong, first_of
 from belfry.files import OWN_FILES, raise_file_limit
 from belfry.listen import CannotListen, is_public, listening, url
 from belfry.notify import VARIABLE, Notifier
@@ -182,17 +182,10 @@ def _run(
     try:
         code = trio.run(house, plan, serve, logger)
     except* (StoreUnusable, StoreUnavailable, HandoverFailed, ChannelBroken, Wrong) as group:
-        failure = _first(group)  # raised below: what an except* clause raises comes out as a group again
+        failure = first_of(group)  # raised below: what an except* clause raises comes out as a group again
     if failure is not None:
         raise (Wrong if isinstance(failure, (StoreUnusable, Wrong)) else Failed)(str(failure))
     return code
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    one: BaseException = group
-    while isinstance(one, BaseExceptionGroup):
-        one = one.exceptions[0]
-    return one
 
 
 async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) -> int:
@@ -202,6 +195,8 @@ async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) 
     from chat.tokens import Tokens
 
     # Others know each start by a name of its own, so that the members of the one before can leave together.
+    addresses = tuple(dict.fromkeys(map(url, plan.listeners)))  # now: a stop may close them at any moment
+    dashboard = url(plan.within.tower[0]) if plan.within is not None and plan.within.tower else ""
     origin = f"{plan.config.server_id}/{plan.config.boot}"
     exchange = Exchange()
     bus = exchange.bus(origin) if isinstance(plan.bus, MemoryUrl) else open_bus(plan.bus, origin)
@@ -228,8 +223,8 @@ async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) 
                 if within is not None and within.tower:
                     await nursery.start(partial(beside, plan, store, exchange, tokens, within.tower))
                 if not successor:
-                    _announce(plan, migrated, logger)
-                notifier.ready(f"serving on {url(plan.listeners[0])}")
+                    _announce(plan, addresses, dashboard, migrated, logger)
+                notifier.ready(f"serving on {addresses[0]}")
                 if within is not None:
                     await _report(plan, within, server)
                     who = Adopted(os.getpid(), __version__, plan.config.boot, len(within.chat))
@@ -327,17 +322,19 @@ class Stop:
         self._nursery.cancel_scope.cancel()
 
 
-def _announce(plan: Plan, migrated: str, logger: structlog.stdlib.BoundLogger) -> None:
+def _announce(
+    plan: Plan, addresses: tuple[str, ...], dashboard: str, migrated: str, logger: structlog.stdlib.BoundLogger
+) -> None:
     facts = Facts(
         version=__version__,
-        addresses=tuple(dict.fromkeys(map(url, plan.listeners))),
+        addresses=addresses,
         database=plan.place.label,
         bus=label(plan.bus),
         migrated=migrated,
         unsafe=plan.unsafe,
         pid=plan.within.supervisor if plan.within is not None else os.getpid(),
         redeploys=plan.within is not None,
-        dashboard=url(plan.within.tower[0]) if plan.within is not None and plan.within.tower else "",
+        dashboard=dashboard,
         deadline=plan.config.drain_deadline,
     )
     if not plan.human:

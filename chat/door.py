@@ -18,6 +18,8 @@ from chat.session import Session
 from chat.websocket import Ended, Websocket
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from chat.head import Head
     from chat.metrics import Metrics
     from chat.readers import Readers
@@ -40,7 +42,7 @@ OUT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 class Connection:
     """One accepted socket: waiting for a request's head, in a request, or a websocket."""
 
-    __slots__ = ("_fate", "_scope", "_since", "begun", "given", "session", "sock", "used")
+    __slots__ = ("_fate", "_scope", "_since", "begun", "given", "idle", "session", "sock", "used")
 
     def __init__(self, sock: socket.socket, begun: bytes = b"") -> None:
         self.sock = sock
@@ -51,11 +53,7 @@ class Connection:
         self._since = trio.current_time()
         self._scope: trio.CancelScope | None = None  # there while it waits for a head
         self._fate: trio.Event | None = None  # there while it is held for another process
-
-    @property
-    def idle(self) -> bool:
-        """Whether it waited for a head when it was held."""
-        return self._fate is not None
+        self.idle = False  # whether it is held where it waits for a head, so that another process can go on
 
     def waited(self) -> float:
         """Seconds since it became what it is."""
@@ -66,9 +64,10 @@ class Connection:
         self.session, self.begun, self._since = session, b"", trio.current_time() - waited
 
     def hold(self) -> None:
-        """Stop waiting for a head; a connection that does something else goes on with it."""
-        if self._scope is not None:
+        """Wait for no head, now or when it is done with what it does."""
+        if self._fate is None:
             self._fate = trio.Event()
+        if self._scope is not None:
             self._scope.cancel()
 
     def release(self) -> None:
@@ -96,6 +95,13 @@ class Connection:
         Refusal.
         """
         while True:
+            if self._fate is not None:
+                self.idle = True
+                await self._fate.wait()
+                self.idle = False
+                if self.given:
+                    return False
+                continue
             whole = False
             with trio.CancelScope() as self._scope:
                 try:
@@ -104,9 +110,6 @@ class Connection:
                     self._scope = None
             if self._fate is None:
                 return whole
-            await self._fate.wait()
-            if self.given:
-                return False
 
     async def _read_head(self) -> bool:
         if self.used and not self.begun:
@@ -203,7 +206,13 @@ class Door:
 
     def _enter(self, connection: Connection) -> None:
         self._open[connection] = None
+        if self._frozen is not None:
+            connection.hold()
         self._nursery.start_soon(self._connection, connection)
+
+    def spawn(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run something beside the connections, and as long as they."""
+        self._nursery.start_soon(task)
 
     async def _connection(self, connection: Connection) -> None:
         """The barrier: whatever goes wrong in here costs this connection only, and is logged."""

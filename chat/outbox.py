@@ -94,7 +94,7 @@ class Outbox:
 
     def cut(self) -> None:
         """Forget everything but the chunk under way, which must end before any other frame can follow."""
-        if self.kept is None:
+        if not self.kept:  # nothing waits, or it is held and nothing waited
             return
         first = self.kept[0]
         keep = [first] if len(first) <= SLOW_LINGER_BYTES else []
@@ -124,6 +124,7 @@ class Outbox:
                 self._spawn(self._flush)
             else:
                 self.kept = None
+                self._tell_drained()
 
     def give_up(self) -> None:
         """The socket is another process's: forget what is kept, and take nothing more."""
@@ -182,9 +183,12 @@ class Outbox:
             self.broken = self.broken or bool(kept)  # cancelled: nothing may follow half a frame
             self._forget(sum(map(len, kept)))
             self.kept = None
-            if self._drained is not None:
-                self._drained.set()
-                self._drained = None
+            self._tell_drained()
+
+    def _tell_drained(self) -> None:
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
 
     async def wait_drained(self) -> None:
         """Wait until nothing is kept any more: all went to the kernel, or the peer is gone."""

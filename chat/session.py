@@ -44,7 +44,7 @@ class Session:
 
     __slots__ = (
         "_closing", "_context", "_frames", "_room_below", "_scope", "_sends", "_strikes", "expires_at", "from_json",
-        "given", "greeted", "heard", "identity", "in_flight", "outbox", "pinged", "rooms", "user", "waited",
+        "given", "greeted", "heard", "identity", "in_flight", "outbox", "over", "pinged", "rooms", "user", "waited",
         "websocket",
     )  # fmt: skip
 
@@ -57,6 +57,7 @@ class Session:
         self.pinged = False
         self.greeted = False  # whether it said a good hello
         self.given = False  # whether another process has its socket now
+        self.over = False  # whether it has begun to end, by either side
         self.waited = 0.0  # seconds of HELLO_TIMEOUT that it used up in another process
         self._context = context
         self._closing: Closing | None = None
@@ -89,6 +90,7 @@ class Session:
                     self._closing = self._closing or ended.closing
                     failed, code = ended.failed, ended.code
         finally:
+            self.over = True
             if self.given:
                 self.websocket.close()  # our descriptor only: the connection lives on
             else:
@@ -111,8 +113,8 @@ class Session:
 
     @property
     def closing(self) -> bool:
-        """Whether it has been told to end."""
-        return self._closing is not None
+        """Whether it has been told to end, or its client has left."""
+        return self.over or self._closing is not None
 
     def give(self) -> None:
         """Another process has the socket: end without a word to it."""

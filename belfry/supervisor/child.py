@@ -180,7 +180,9 @@ class Child:
         if self._process is not None:
             return self._process.poll() is None
         if self._ours:
-            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+            with suppress(ChildProcessError):  # reaped already
+                return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+            return False
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:

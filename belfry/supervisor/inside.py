@@ -31,6 +31,8 @@ TOWER = "INSIDE_BELFRY_TOWER"  # and for the tower
 SUCCESSOR = "INSIDE_BELFRY_SUCCESSOR"  # there if it follows another process
 SUPERVISOR = "INSIDE_BELFRY_SUPERVISOR"  # the supervisor's pid
 KEY = "INSIDE_BELFRY_KEY"  # what it serves, for the name at which it waits as an orphan
+NAME_RETRY = 0.2  # seconds; the process that has the name ends within two
+ADOPT_TIMEOUT = 2.0  # seconds for a new supervisor to say what it wants
 IDLE = 30.0  # seconds without a supervisor and without anybody connected, in `belfry up`
 
 VARIABLES = (CONTROL, CHAT, TOWER, SUCCESSOR, SUPERVISOR, KEY)
@@ -137,30 +139,35 @@ class Inside:
 
     async def _adopted(self, who: messages.Adopted) -> None:
         """Wait until a supervisor comes, and give it our listening sockets."""
-        waiting = orphans.wait_at(self.key)
-        if waiting is None:
-            await trio.sleep_forever()
-            return
+        while (waiting := orphans.wait_at(self.key)) is None:  # noqa: ASYNC110  # the kernel's name: no event tells
+            # There are no such names here, or the process whose sockets we took has not ended yet.
+            await trio.sleep(NAME_RETRY)
         try:
             while True:
                 await trio.lowlevel.wait_readable(waiting)
-                with suppress(OSError, ChannelBroken, msgspec.MsgspecError):
+                try:
                     sock, _ = waiting.accept()
-                    if not orphans.is_ours(sock):
-                        sock.close()
-                        continue
-                    channel = Channel(sock)
-                    with trio.move_on_after(2.0):
-                        message, _ = await channel.receive()
-                        asked = messages.decode_from_supervisor(message)
-                        if isinstance(asked, messages.Adopt):
-                            self._channel, self.supervisor = channel, asked.pid
-                            listeners = [one.fileno() for one in (*self.chat, *self.tower)]
-                            await self.tell(who, listeners)
-                            return
-                    channel.close()
+                except OSError:
+                    continue
+                if not orphans.is_ours(sock):
+                    sock.close()
+                    continue
+                if await self._heard_adopt(Channel(sock), who):
+                    return
         finally:
             waiting.close()
+
+    async def _heard_adopt(self, channel: Channel, who: messages.Adopted) -> bool:
+        """Whether it is a supervisor at the other end, who has our listening sockets now."""
+        with suppress(ChannelBroken, msgspec.MsgspecError), trio.move_on_after(ADOPT_TIMEOUT):
+            message, _ = await channel.receive()
+            asked = messages.decode_from_supervisor(message)
+            if isinstance(asked, messages.Adopt):
+                await channel.send(messages.encode(who), [one.fileno() for one in (*self.chat, *self.tower)])
+                self._channel, self.supervisor = channel, asked.pid
+                return True
+        channel.close()
+        return False
 
 
 def inside(environ: MutableMapping[str, str]) -> Inside | None:

@@ -7,6 +7,7 @@ and nobody notices. When it has them, no old code keeps running. One redeploy at
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from belfry.supervisor.child import Place
 
-PREPARE_TIMEOUT = 60.0  # seconds from a successor's start until it waits for the sockets; 1.5 on an idle machine
 TAKE_TIMEOUT = 45.0  # seconds for the handover; its own timeouts are shorter
 END_TIMEOUT = 15.0  # seconds for the old process to finish its requests and end, after it gave everything
 ANSWER_TIMEOUT = 10.0  # seconds for the old process to say that it serves on
@@ -39,10 +39,14 @@ class Replaced:
     serving: messages.Serving
 
 
-async def replace(place: Place, old: Child, nursery: trio.Nursery, prepared: Callable[[str], None]) -> Replaced:
-    """Replace the process of a place. `prepared` is called with the new version when the handover begins.
+async def replace(
+    place: Place, old: Child, nursery: trio.Nursery, patience: float, prepared: Callable[[str], None]
+) -> Replaced:
+    """Replace the process of a place; the old one is still to end (`until_ended`) when this returns.
 
-    Raises RedeployFailed when the old one serves on; and ChildFailed when neither lives.
+    A successor has `patience` seconds to become ready. `prepared` is called with the new version when the handover
+    begins. Cancelled, it leaves the old process alone there. Raises RedeployFailed when the old one serves on; and
+    ChildFailed when neither lives.
     """
     try:
         new = Child.start(place, successor=True)
@@ -51,14 +55,24 @@ async def replace(place: Place, old: Child, nursery: trio.Nursery, prepared: Cal
     nursery.start_soon(new.watch)
     given = False
     try:
-        version = await _until_prepared(new)
+        version = await _until_prepared(new, patience)
         prepared(version)
         ours, theirs = Channel.pair()
-        with ours, theirs:
-            await old.send(messages.GiveAway(), [ours.fileno()])
-            given = True
+        with theirs:
+            with ours, suppress(ChildFailed):  # it has died: the successor hears that nobody is there, and begins
+                await old.send(messages.GiveAway(), [ours.fileno()])
+                given = True
             await new.send(messages.TakeOver(), [theirs.fileno()])
-        serving = await _until_serving(new)
+        serving, answer = await _until_serving(new, old)
+        # Not to be cut short: from here on the sockets are the successor's, and this place is.
+        with trio.CancelScope(shield=True):
+            await _until_settled(old, answer)
+    except _Kept as kept:
+        await new.end()
+        raise RedeployFailed(f"the handover failed: {kept}") from None
+    except _BothGone:
+        await new.end()
+        raise
     except ChildFailed as failed:
         await new.end()
         await _old_goes_on(old, str(failed), asked=given)
@@ -67,24 +81,75 @@ async def replace(place: Place, old: Child, nursery: trio.Nursery, prepared: Cal
         with trio.CancelScope(shield=True):
             await new.end()
         raise
-    await _until_ended(old)
     return Replaced(new, serving)
 
 
-async def _until_prepared(new: Child) -> str:
+class _Kept(Exception):
+    """The old process says that it serves on, and why."""
+
+
+class _BothGone(ChildFailed):
+    """The old process gave everything to a successor that died."""
+
+
+async def _until_prepared(new: Child, patience: float) -> str:
     try:
-        with trio.fail_after(PREPARE_TIMEOUT):
+        with trio.fail_after(patience):
             return (await new.expect(messages.Prepared)).version
     except trio.TooSlowError:
-        raise ChildFailed(f"it was not ready within {PREPARE_TIMEOUT:g} s") from None
+        raise ChildFailed(f"it was not ready within {patience:g} s (--ready-deadline)") from None
 
 
-async def _until_serving(new: Child) -> messages.Serving:
-    try:
-        with trio.fail_after(TAKE_TIMEOUT):
-            return await new.expect(messages.Serving)
-    except trio.TooSlowError:
-        raise ChildFailed(f"it did not take over within {TAKE_TIMEOUT:g} s") from None
+async def _until_serving(new: Child, old: Child) -> tuple[messages.Serving, messages.FromServer | None]:
+    """The successor's word that it serves, and the old one's if it came first.
+
+    Raises ChildFailed, and _Kept or _BothGone as soon as the old one says so.
+    """
+    serving: messages.Serving | None = None
+    failed: ChildFailed | None = None
+    answer: messages.FromServer | None = None
+
+    async def hear_new() -> None:
+        nonlocal serving, failed
+        try:
+            serving = await new.expect(messages.Serving)
+        except ChildFailed as error:
+            failed = error
+        nursery.cancel_scope.cancel()
+
+    async def hear_old() -> None:
+        # A successor that hangs is not waited for; one that the old process speaks to no more must not serve.
+        nonlocal answer
+        try:
+            answer = await old.hear()
+        except ChildFailed:
+            return  # it is dead: the successor, which perhaps has everything, tells how that went
+        if not _is_settled(answer):
+            nursery.cancel_scope.cancel()
+
+    with trio.move_on_after(TAKE_TIMEOUT):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hear_new)
+            nursery.start_soon(hear_old)
+    if serving is not None:
+        return serving, answer
+    if isinstance(answer, messages.Kept):
+        raise _Kept(answer.why)
+    if answer is not None:
+        raise _BothGone(f"the successor failed right after it had the sockets: {failed or 'it fell silent'}")
+    raise failed or ChildFailed(f"it did not take over within {TAKE_TIMEOUT:g} s")
+
+
+def _is_settled(answer: messages.FromServer) -> bool:
+    return isinstance(answer, messages.Gave) and answer.settled
+
+
+async def _until_settled(old: Child, answer: messages.FromServer | None) -> None:
+    """The old process's word that its successor lives. Raises _BothGone if it saw it die."""
+    with trio.move_on_after(END_TIMEOUT), suppress(ChildFailed):  # dead itself: nobody can tell
+        answer = answer or await old.hear()
+    if answer is not None and not _is_settled(answer):
+        raise _BothGone("the successor failed right after it had the sockets")
 
 
 async def _old_goes_on(old: Child, why: str, *, asked: bool) -> None:
@@ -102,8 +167,9 @@ async def _old_goes_on(old: Child, why: str, *, asked: bool) -> None:
         raise ChildFailed(f"the successor died right after it had the sockets: {why}")
 
 
-async def _until_ended(old: Child) -> None:
-    with trio.move_on_after(END_TIMEOUT):
+async def until_ended(old: Child, seconds: float = END_TIMEOUT) -> None:
+    """Let a process that gave everything end, and end it if it does not."""
+    with trio.move_on_after(seconds):
         await old.ended.wait()
     if old.alive:
         await old.end()

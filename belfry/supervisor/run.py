@@ -13,12 +13,13 @@ import trio
 
 from belfry import logs
 from belfry.database import make_directory
-from belfry.errors import Wrong
+from belfry.errors import Wrong, first_of
 from belfry.kinds import Switch
 from belfry.listen import CannotListen, bind
 from belfry.notify import VARIABLE as NOTIFY
 from belfry.notify import Notifier
-from belfry.settings import BY_NAME
+from belfry.secret import needed_secret
+from belfry.settings import BY_NAME, settings_of
 from belfry.supervisor import again, orphans
 from belfry.supervisor.child import Place
 from belfry.supervisor.supervisor import Supervisor
@@ -51,18 +52,23 @@ def run_fleet(settings: Settings, flags: Mapping[str, str], environ: MutableMapp
     ports: tuple[int, ...] = settings["ports"] or ()
     if not ports:
         raise Wrong("`belfry fleet` needs --ports (flag) or BELFRY_PORTS (variable), e.g. --ports 8001,8002")
+    for name, example in (("db", "mysql://user:password@host:3306/belfry"), ("bus", "kafka://host:9092")):
+        if settings[name] is None:
+            raise Wrong(f"`belfry fleet` needs --{name} (flag) or BELFRY_{name.upper()} (variable), e.g. {example}")
+    needed_secret(environ)  # each server asks for it, too; here it is one line, not one a server
     if len(ports) > 1 and str(settings["db"] or "").startswith("sqlite:"):
         raise Wrong(
             f"{settings.origins['db'].words}: a SQLite file has one writer, and {len(ports)} ports are {len(ports)} "
             "servers; give a mysql:// address, or one port"
         )
     given = given_listeners(environ)
+    served = {setting.name for setting in settings_of("serve")}
     places = []
     for port in ports:
         more = {"port": str(port), "server_id": f"{settings['server_id']}-{port}"}
         if "{port}" in (settings["public_url"] or ""):
             more["public_url"] = settings["public_url"].replace("{port}", str(port))
-        own = {key: text for key, text in flags.items() if key != "ports"} | more
+        own = {key: text for key, text in flags.items() if key in served} | more
         places.append(
             Place(
                 more["server_id"], _command("serve", own), _environ(environ), f"fleet {settings['host']} {port}", port,
@@ -89,12 +95,12 @@ def _supervise(places: list[Place], fleet: str, settings: Settings, environ: Mut
                 place.bind()
         logger = logs.set_up(settings["log_level"], settings["log_format"])
         notifier = Notifier(environ.get(NOTIFY, ""), logger)
-        supervisor = Supervisor(places, fleet, settings["drain_deadline"], logger, notifier)
+        supervisor = Supervisor(places, fleet, settings["drain_deadline"], settings["ready_deadline"], logger, notifier)
         code, wrong = 0, None
         try:
             code = trio.run(supervisor.run, before)
         except* Wrong as group:
-            wrong = group.exceptions[0]
+            wrong = first_of(group)
         if wrong is not None:
             raise Wrong(str(wrong))
         if supervisor.again is not None:

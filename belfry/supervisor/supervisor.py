@@ -18,7 +18,7 @@ import trio
 from belfry.listen import url
 from belfry.supervisor import again, messages
 from belfry.supervisor.child import Child, ChildFailed, find_orphan
-from belfry.supervisor.redeploy import PREPARE_TIMEOUT, RedeployFailed, now, replace
+from belfry.supervisor.redeploy import RedeployFailed, now, replace, until_ended
 from belfry.supervisor.story import Story
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 STABLE = 60.0  # seconds a process must have lived for its next crash to be its first
 BACKOFF = (0.2, 30.0)  # seconds before a crashed server is started again: the first time, and at most
+GOODBYE = 3.0  # seconds for a server whose successor died to send its clients away; its own wait is 2.5
+STEADY = 0.1  # seconds between looks whether all servers live, before the supervisor begins again
 KILL_AFTER = 7.0  # seconds past the drain's deadline until a server that does not end is killed; it gives up at 2
 
 
@@ -54,19 +56,21 @@ class Supervisor:
         places: Sequence[Place],
         fleet: str,
         deadline: float,
+        patience: float,
         logger: structlog.stdlib.BoundLogger,
         notifier: Notifier,
     ) -> None:
         self._posts = [Post(place) for place in places]
         self._fleet = fleet
         self._deadline = deadline  # seconds a server's stop takes at most
+        self._patience = patience  # seconds for a process to become ready
         self._logger = logger
         self._notifier = notifier
         self._stopping = False
         self._served = False  # whether all was ready once
         self._redeploy = trio.Event()
-        self._redeploying: trio.CancelScope | None = None
-        self._over = trio.Event()
+        self._redeploying = False
+        self._work = trio.CancelScope()  # starts, restarts and redeploys
         self._code = 0
         self.again: again.State | None = None  # what the next supervisor in this process needs
         self._nursery: trio.Nursery
@@ -78,19 +82,26 @@ class Supervisor:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self._obey, signals)
                 self._notifier.status("starting")
-                if before is not None:
-                    self._go_on(before)
-                elif not await self._start_all():
-                    self._begin_stop()
-                for post in self._posts:
-                    self._nursery.start_soon(self._keep, post)
-                if not self._stopping:
-                    self._served = True
-                    self._notifier.ready(self._status())
-                    self._nursery.start_soon(self._redeploys)
-                await self._over.wait()
+                with self._work:
+                    await self._supervise(before)
+                if self.again is None:
+                    await self._end_all()
                 self._nursery.cancel_scope.cancel()
         return self._code
+
+    async def _supervise(self, before: again.State | None) -> None:
+        """Start all and keep all, until cancelled by a stop; returns when a start fails or we begin again."""
+        if before is not None:
+            self._go_on(before)
+        elif not await self._start_all():
+            return
+        self._served = True
+        self._notifier.ready(self._status())
+        async with trio.open_nursery() as keeping:
+            for post in self._posts:
+                keeping.start_soon(self._keep, post)
+            await self._redeploys()
+            keeping.cancel_scope.cancel()
 
     def _status(self) -> str:
         return "serving on " + ", ".join(url(post.place.chat[0]) for post in self._posts)
@@ -101,16 +112,15 @@ class Supervisor:
         async with trio.open_nursery() as starting:
             for post in self._posts:
                 starting.start_soon(self._start_first, post)
-        return not self._stopping and not self._code
+        return not self._code
 
     async def _start_first(self, post: Post) -> None:
         try:
             await self._start(post, adopt=True)
         except (ChildFailed, OSError) as failed:
-            if not self._stopping:
-                self._logger.debug(f"{post.place.name} did not start: {failed}")  # it has said why itself
-                code = post.child.code if post.child is not None else None
-                self._code = code if code is not None and code > 0 else 1
+            self._logger.debug(f"{post.place.name} did not start: {failed}")  # it has said why itself
+            code = post.child.code if post.child is not None else None
+            self._code = code if code is not None and code > 0 else 1
 
     async def _start(self, post: Post, *, adopt: bool = False) -> None:
         """Start the place's process, or take the one that runs. Raises ChildFailed, OSError."""
@@ -120,14 +130,17 @@ class Supervisor:
             self._take(post, child)
             await self._adopted(post, child)
             return
+        if not post.place.chat:  # the orphan that had them has ended meanwhile
+            post.place.bind()
         child = Child.start(post.place, successor=False)
         self._take(post, child)
         try:
-            with trio.fail_after(PREPARE_TIMEOUT):
+            with trio.fail_after(self._patience):
                 await child.expect(messages.Serving)
         except trio.TooSlowError:
             await child.end()
-            raise ChildFailed(f"it was not ready within {PREPARE_TIMEOUT:g} s") from None
+            self._logger.error(f"{post.place.name} was not ready within {self._patience:g} s (--ready-deadline)")
+            raise ChildFailed(f"it was not ready within {self._patience:g} s") from None
 
     async def _adopted(self, post: Post, child: Child) -> None:
         """Keep what runs already, if it listens where it should; else move its clients and start it there."""
@@ -160,8 +173,6 @@ class Supervisor:
             child = post.child
             await child.ended.wait()
             async with post.turn:
-                if self._stopping:
-                    return
                 if post.child is child:
                     await self._restart(post, child)
 
@@ -174,8 +185,6 @@ class Supervisor:
             f"{post.place.name} {child.fate()}; started again in {delay:.1f} s", pid=child.pid, crashes=post.crashes
         )
         await trio.sleep(delay)
-        if self._stopping:
-            return
         try:
             await self._start(post)
             assert post.child is not None
@@ -190,23 +199,36 @@ class Supervisor:
             await self._redeploy.wait()
             self._redeploy = trio.Event()
             self._notifier.reloading()
-            with trio.CancelScope() as self._redeploying:
-                done = await self._roll()
-            self._redeploying = None
-            if self._stopping:
-                return
+            self._redeploying = True
+            done = await self._roll()
+            self._redeploying = False
             self._notifier.ready(self._status())
             if done and await again.can_begin(self._logger):
-                # Blocked until the next supervisor listens: the default action of these is to end the process.
-                signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+                await self._begin_again()
+                if self.again is not None:
+                    return
+
+    async def _begin_again(self) -> None:
+        """Make `again`, unless another redeploy comes first; signals are blocked then, until the next one listens."""
+        while not self._redeploy.is_set():
+            if not self._steady():
+                await trio.sleep(STEADY)
+                continue
+            # The default action of these is to end the process.
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+            try:
                 for _ in range(3):  # signals that came before are heard now
                     await trio.lowlevel.checkpoint()
-                if self._redeploy.is_set() or self._stopping:
+                if self._steady() and not self._redeploy.is_set():
+                    self.again = again.State.of(self._posts)
+                    return
+            finally:
+                if self.again is None:
                     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-                    continue
-                self.again = again.State.of(self._posts)
-                self._over.set()
-                return
+
+    def _steady(self) -> bool:
+        """Whether each server lives and nobody is about to replace it."""
+        return all(post.child is not None and post.child.alive and not post.turn.locked() for post in self._posts)
 
     async def _roll(self) -> bool:
         """Replace one server after the other; False at the first that stays as it was."""
@@ -240,12 +262,14 @@ class Supervisor:
             self._nursery.start_soon(self._tell, story, step)
 
         try:
-            replaced = await replace(post.place, old, self._nursery, prepared)
+            replaced = await replace(post.place, old, self._nursery, self._patience, prepared)
         except RedeployFailed as failed:
             return str(failed)
         except ChildFailed as failed:
             return await self._begin_anew(post, story, index, str(failed))
         post.child, post.since = replaced.child, trio.current_time()
+        with trio.CancelScope(shield=True):  # a stop waits for this: afterwards there is one process here
+            await until_ended(old)
         told = replaced.serving
         step = story.handed(name, index, told.version, told.moved, told.left_behind, told.stall_ms, now())
         await self._tell(story, step)
@@ -255,7 +279,7 @@ class Supervisor:
         """Both processes are gone: the clients come back by themselves, to one that is started now."""
         self._logger.error(f"{post.place.name}: {why}; it is started anew")
         assert post.child is not None
-        await post.child.end()
+        await until_ended(post.child, GOODBYE)
         try:
             await self._start(post)
         except (ChildFailed, OSError) as failed:
@@ -284,7 +308,7 @@ class Supervisor:
                 elif self._redeploy.is_set():
                     self._logger.info("SIGHUP: a redeploy waits already")
                 else:
-                    later = ", after the one under way" if self._redeploying is not None else ""
+                    later = ", after the one under way" if self._redeploying else ""
                     self._logger.info(f"SIGHUP: redeploying with the code on the disk{later}")
                     self._redeploy.set()
                 continue
@@ -303,23 +327,26 @@ class Supervisor:
         self._stopping = True
         if self._served:
             self._notifier.stopping(f"moving its clients, in {self._deadline:g} s at most")
-        if self._redeploying is not None:
-            self._redeploying.cancel()
-        self._nursery.start_soon(self._stop)
+        self._work.cancel()
 
-    async def _stop(self) -> None:
-        self._signal_all(signal.SIGTERM)
-        with trio.move_on_after(self._deadline + KILL_AFTER):
+    async def _end_all(self) -> None:
+        self._stopping = True
+        async with trio.open_nursery() as ending:
             for post in self._posts:
-                if post.child is not None:
-                    await post.child.ended.wait()
-        for post in self._posts:
-            if post.child is not None:
-                if post.child.alive:
-                    self._logger.error(f"{post.place.name} does not end and is killed", pid=post.child.pid)
-                    await post.child.end()
-                self._code = self._code or abs(post.child.code or 0)
-        self._over.set()
+                ending.start_soon(self._end, post)
+
+    async def _end(self, post: Post) -> None:
+        async with post.turn:
+            child = post.child
+            if child is None or not child.alive:  # how that one ended was told
+                return
+            child.signal(signal.SIGTERM)
+            with trio.move_on_after(self._deadline + KILL_AFTER):
+                await child.ended.wait()
+            if child.alive:
+                self._logger.error(f"{post.place.name} does not end and is killed", pid=child.pid)
+                await child.end()
+            self._code = self._code or abs(child.code or 0)
 
     def _signal_all(self, number: int) -> None:
         for post in self._posts:

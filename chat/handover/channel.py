@@ -77,22 +77,26 @@ class Channel:
                 await trio.sleep(TOO_MANY_PAUSE)
 
     async def receive(self) -> tuple[bytes, list[int]]:
-        """The next message and its descriptors, which are ours to close. Raises ChannelBroken at the end."""
-        size, count = HEAD.unpack(await self._exactly(HEAD.size))
+        """The next message and its descriptors, which are ours to close; being cancelled loses none.
+
+        Raises ChannelBroken at the end.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        await self._until_buffered(HEAD.size)
+        size, count = HEAD.unpack_from(self._data)
         if size > MESSAGE_BYTES or count > DESCRIPTORS:
             raise ChannelBroken("what came is no message of ours")
-        message = await self._exactly(size)
+        # Nothing is taken out before all is there: who gives up waiting may come back, and must not begin half-way.
+        await self._until_buffered(HEAD.size + size)
+        message = bytes(self._data[HEAD.size : HEAD.size + size])
+        del self._data[: HEAD.size + size]
         if count > len(self._descriptors):
             raise ChannelBroken("descriptors are missing; is the limit of open files reached?")
         return message, [self._descriptors.popleft() for _ in range(count)]
 
-    async def _exactly(self, size: int) -> bytes:
-        await trio.lowlevel.checkpoint_if_cancelled()
+    async def _until_buffered(self, size: int) -> None:
         while len(self._data) < size:
             await self._more()
-        taken = bytes(self._data[:size])
-        del self._data[:size]
-        return taken
 
     async def _more(self) -> None:
         room = socket.CMSG_SPACE(DESCRIPTORS * array.array("i").itemsize)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -48,6 +49,10 @@ log = logging.getLogger("belfry.chat.handover")
 TOLD_TIMEOUT = 20.0  # seconds until the successor has everything; 5,000 clients take it half of one
 FROZEN_TIMEOUT = 3.0  # seconds without anybody served, at most; 5,000 clients take 0.1
 SETTLE_TIMEOUT = 5.0  # seconds after Go in which the successor says that it lives
+LOCK_PATIENCE = (
+    0.5  # seconds; a successor that ends lets go of the store's lock at once, one that hangs when it is killed
+)
+GOODBYE = 2.5  # seconds for the closing handshakes of those that were sent away; a session's own wait is 2
 SLICE = 200  # clients put into one message between two checkpoints: 1 ms
 
 
@@ -128,6 +133,10 @@ class Giver:
             raise HandoverFailed(f"the successor ended while it was told: {error}") from None
         except trio.TooSlowError:
             raise HandoverFailed(f"the successor was not ready within {TOLD_TIMEOUT:g} s") from None
+        except HandoverFailed:
+            raise
+        except Exception:
+            raise _mistake() from None
         frozen_at = time.monotonic()
         plan = None
         try:
@@ -137,16 +146,14 @@ class Giver:
                 await self._hand(plan, frozen_at)
         except BaseException as error:
             # Cancelled too, and our own mistakes: until Go they are ours, whatever happens.
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + FROZEN_TIMEOUT):
+            with trio.CancelScope(shield=True):
                 await self._take_back(plan)
             if isinstance(error, (ChannelBroken, msgspec.MsgspecError)):
                 raise HandoverFailed(f"the successor ended while it took over: {error}") from None
             if isinstance(error, trio.TooSlowError):
                 raise HandoverFailed(f"the successor did not take over within {FROZEN_TIMEOUT:g} s") from None
             if isinstance(error, Exception):
-                # The one barrier beside that of a connection: a redeploy that fails must cost nobody anything.
-                log.exception("the handover failed by an error of ours")
-                raise HandoverFailed("an error of ours, which the log has") from None
+                raise _mistake() from None
             raise
         self._server.hub.silence()
         return await self._let_go(plan)
@@ -167,7 +174,7 @@ class Giver:
         for rooms_part in record.parts_of_rooms(self._room_states()):
             await self._say(record.Told(rooms=rooms_part))
         for at in range(0, len(sessions), SLICE):
-            part = [one for one in sessions[at : at + SLICE] if not one.closing]
+            part = [one for one in sessions[at : at + SLICE] if not one.closing]  # some left since
             states = [self._state(one) for one in part]
             await self._say(record.Told(sessions=states), [one.websocket.sock.fileno() for one in part])
         await self._say(record.AllTold())
@@ -231,7 +238,9 @@ class Giver:
                     continue
                 plan.sessions.append(session)
                 self._session_change(session, known, parts)
-            elif connection.idle or (session is not None and server.readers.waiting(session.websocket.sock)):
+            elif connection.idle or (
+                session is not None and not session.closing and server.readers.waiting(session.websocket.sock)
+            ):
                 plan.strangers.append(connection)
                 part = _with_room(parts)
                 part.changes.strangers.append(_stranger(connection))
@@ -281,8 +290,9 @@ class Giver:
             await self._say(changes, descriptors)
         self._released = True
         self._lock.release()
-        left = sum(one.session is not None for one in plan.left)
-        await self._say(record.Over(frozen_at, left, self._server.state == "cordoned"))
+        server = self._server
+        left = sum(one.session is not None and not one.session.over for one in plan.left)
+        await self._say(record.Over(frozen_at, left, server.state == "cordoned", server.sessions.direct))
         if not isinstance(await self._hear(), record.Taken):
             raise ChannelBroken("the successor said something else than that it has taken over")
         with trio.CancelScope(shield=True):  # not cut in two: one message that fits into the socket's buffer
@@ -295,7 +305,11 @@ class Giver:
             await self._say(record.Back())
         self._channel.close()
         if self._released:
-            await self._lock.take()
+            with trio.move_on_after(LOCK_PATIENCE) as patience:
+                await self._lock.take()
+            if patience.cancelled_caught:
+                # A successor that hangs has it. It writes nothing before Go, so nobody has to wait for its end.
+                self._door.spawn(self._lock.take)
         for session in plan.sessions if plan is not None else ():
             session.outbox.release()
         for stranger in plan.strangers if plan is not None else ():
@@ -311,7 +325,8 @@ class Giver:
     async def _let_go(self, plan: _Plan) -> Given:
         left = 0
         for connection in plan.left:
-            if connection.session is not None:
+            connection.release()
+            if connection.session is not None and not connection.session.over:
                 connection.session.close(MOVED)
                 left += 1
         settled = None
@@ -342,17 +357,30 @@ class Giver:
             session.close(MOVED)
         for stranger in plan.strangers:
             stranger.give()
-        await self._server.sessions.wait_empty()
+        with trio.move_on_after(GOODBYE):
+            await self._door.wait_empty()
 
     # --- the channel -------------------------------------------------------------------------------------------
 
     async def _say(self, message: record.FromGiver, descriptors: Sequence[int] = ()) -> None:
-        await self._channel.send(record.encode(message), descriptors)
+        # Of our own: before the channel takes them their connection may end, and the number be another's.
+        copies = [os.dup(one) for one in descriptors]
+        try:
+            await self._channel.send(record.encode(message), copies)
+        finally:
+            for copy in copies:
+                os.close(copy)
 
     async def _hear(self) -> record.FromTaker:
         message, _ = await self._channel.receive()
         heard: record.FromTaker = record.decode_from_taker(message)
         return heard
+
+
+def _mistake() -> HandoverFailed:
+    """The one barrier beside that of a connection: a redeploy that fails must cost nobody anything."""
+    log.exception("the handover failed by an error of ours")
+    return HandoverFailed("an error of ours, which the log has")
 
 
 def _changes() -> record.Changes:

@@ -147,6 +147,7 @@ class Over(Struct, frozen=True, tag="over"):
     frozen_at: float  # when reading stopped, by the machine's monotonic clock
     left_behind: int  # clients that cannot be handed over, and are told to reconnect
     cordoned: bool = False  # whether the server takes no new clients from the tower
+    direct: bool = True  # whether clients come to where the server listens, and by no proxy
 
 
 class Taken(Struct, frozen=True, tag="taken"):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PATIENCE = 30.0  # seconds for a start or a stop on a loaded machine; it takes one
+PATIENCE = 120.0  # seconds for a start or a stop on a loaded machine; it takes one
 
 
 class Belfry:

@@ -43,7 +43,7 @@ def test_up_differs_from_serve_where_it_should() -> None:
     serve = {setting.name: setting.default_for("serve") for setting in settings_of("serve")}
     assert (up["guests"], serve["guests"]) == (True, False)
     assert (up["first_rooms"], serve["first_rooms"]) == (("lobby",), ())
-    assert up.keys() - serve.keys() == {"data", "tower_port", "open_dashboard"}
+    assert up.keys() - serve.keys() == {"data", "tower_port", "open_dashboard", "ready_deadline"}
     assert (up["open_dashboard"], up["port"]) == (True, 8000)
     tower = {setting.name: setting.default_for("tower") for setting in settings_of("tower")}
     assert (tower["open_dashboard"], tower["port"]) == (False, 8900)

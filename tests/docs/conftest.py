@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 ROOT = Path(__file__).parent.parent.parent
-START = 20.0  # seconds for a server to open; two are common, a busy machine needs more
+START = 120.0  # seconds for a server to open; two are common, a busy machine needs more
 
 
 class Server:
