@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -48,14 +49,19 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.data = data
         self.log = data.with_suffix(".log")
+        self.environ: dict[str, str] = {}  # over ours
         self._flags = flags
         self._process: subprocess.Popen[bytes] | None = None
 
+    def command(self) -> list[str]:
+        """Its verb, and what only this verb needs."""
+        return ["up", "--data", str(self.data)]
+
     def start(self) -> None:
         """Start it, and return once it is ready."""
-        command = [sys.executable, "-m", "belfry", "up", "--port", str(self.port), "--data", str(self.data)]
+        command = [sys.executable, "-m", "belfry", *self.command(), "--port", str(self.port), *self._flags]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen([*command, *self._flags], stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, env=os.environ | self.environ, stdout=log, stderr=log)
         deadline = time.monotonic() + START_TIMEOUT
         while not self._ready():
             assert self._process.poll() is None, self.log.read_text()[-4000:]
