@@ -15,7 +15,7 @@ from db.url import MysqlUrl, parse_url
 from tests.faults.fleet import lasting, sql
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from tests.faults.conftest import MakeFleet
     from tests.faults.fleet import Fleet, FleetServer
@@ -119,51 +119,47 @@ async def pause_holding(fleet: Fleet, server: FleetServer) -> None:
     """Stop it, at a moment at which it holds rows and has said nothing of COMMIT.
 
     We hold the room until the server waits for it with nothing behind the lock in its packet, stop it there, and let
-    go: it gets the lock, and cannot say what was to follow. A packet with everything up to COMMIT, which it sends while
-    nobody else writes there, would run to its end without it; then we let go and take the room again.
+    go: it gets the lock, and cannot say what was to follow. At first it may wait with a packet that has everything up
+    to COMMIT, as it sends while nobody else writes there; refused after 3 s, it asks for the lock alone.
     """
-    with trio.fail_after(60.0):
-        while True:
-            async with held_room(fleet):
-                waits = await lock_waited_for(fleet, server)
-                if waits is not None:
+    with trio.fail_after(240.0):
+        async with admin_of(fleet) as admin:
+            while True:
+                async with held_rooms(fleet):
+                    while (waits := await found(admin, WAITING.format(fleet.name), server.ports())) is None:  # noqa: ASYNC110
+                        await trio.sleep(LOOK)
                     server.signal(signal.SIGSTOP)
-            if waits is not None:
-                if await holds(fleet, waits):
-                    return
+                for _ in range(10):  # by then it holds them, unless it was told just before that it had waited too long
+                    await trio.sleep(LOOK)
+                    if await found(admin, SILENT.format(fleet.name), server.ports()) == waits:
+                        return
                 server.signal(signal.SIGCONT)
-            await trio.sleep(LOOK)
 
 
 @contextlib.asynccontextmanager
-async def held_room(fleet: Fleet) -> AsyncIterator[None]:
-    """Nobody else gets the rows of rooms while the block runs."""
-    parsed = parse_url(fleet.db)
+async def admin_of(fleet: Fleet) -> AsyncIterator[Connection]:
+    """A connection of the administrator's."""
+    parsed = parse_url(fleet.mysql.admin_url())
     assert isinstance(parsed, MysqlUrl)
-    holder = Connection(parsed)
-    await holder.open()
-    await holder.run(b"BEGIN;SELECT id FROM room FOR UPDATE")
+    connection = Connection(parsed)
+    await connection.open()
     try:
-        yield
+        yield connection
     finally:
-        holder.drop()  # which takes the transaction back
+        connection.drop()
 
 
-async def lock_waited_for(fleet: Fleet, server: FleetServer) -> int | None:
-    """The server's transaction that waits for a room's lock alone; None if none comes before others give up waiting."""
-    return await found(fleet, WAITING, lambda _, port: port in server.ports(), looks=10)
+@contextlib.asynccontextmanager
+async def held_rooms(fleet: Fleet) -> AsyncIterator[None]:
+    """Nobody else gets the rows of rooms while the block runs."""
+    async with admin_of(fleet) as holder:
+        # Longer than any server's transaction takes, of which there may be two before us.
+        await holder.run(b"SET innodb_lock_wait_timeout = 60")
+        await holder.run(f"BEGIN;SELECT id FROM {fleet.name}.room FOR UPDATE".encode())
+        yield
 
 
-async def holds(fleet: Fleet, number: int) -> bool:
-    """Whether that transaction comes to hold rows in silence; it does not if it had waited too long by then."""
-    return await found(fleet, SILENT, lambda other, _: other == number, looks=20) is not None
-
-
-async def found(fleet: Fleet, query: str, wanted: Callable[[int, int], bool], looks: int) -> int | None:
-    """The first transaction that is wanted, by its number and its client's port."""
-    for _ in range(looks):
-        for number, port in await sql(fleet.mysql.admin_url(), query.format(fleet.name)):
-            if wanted(int(number), int(port)):
-                return int(number)
-        await trio.sleep(LOOK)
-    return None
+async def found(admin: Connection, query: str, ports: set[int]) -> int | None:
+    """The first transaction of a client at one of these ports."""
+    rows = (await admin.run(query.encode()))[-1].rows
+    return next((int(number) for number, port in rows if int(port) in ports), None)
