@@ -195,6 +195,8 @@ async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) 
     from chat.tokens import Tokens
 
     # Others know each start by a name of its own, so that the members of the one before can leave together.
+    addresses = tuple(dict.fromkeys(map(url, plan.listeners)))  # now: a stop may close them at any moment
+    dashboard = url(plan.within.tower[0]) if plan.within is not None and plan.within.tower else ""
     origin = f"{plan.config.server_id}/{plan.config.boot}"
     exchange = Exchange()
     bus = exchange.bus(origin) if isinstance(plan.bus, MemoryUrl) else open_bus(plan.bus, origin)
@@ -221,8 +223,8 @@ async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) 
                 if within is not None and within.tower:
                     await nursery.start(partial(beside, plan, store, exchange, tokens, within.tower))
                 if not successor:
-                    _announce(plan, migrated, logger)
-                notifier.ready(f"serving on {url(plan.listeners[0])}")
+                    _announce(plan, addresses, dashboard, migrated, logger)
+                notifier.ready(f"serving on {addresses[0]}")
                 if within is not None:
                     await _report(plan, within, server)
                     who = Adopted(os.getpid(), __version__, plan.config.boot, len(within.chat))
@@ -320,17 +322,20 @@ class Stop:
         self._nursery.cancel_scope.cancel()
 
 
-def _announce(plan: Plan, migrated: str, logger: structlog.stdlib.BoundLogger) -> None:
+def _announce(
+    plan: Plan, addresses: tuple[str, ...], dashboard: str, migrated: str, logger: structlog.stdlib.BoundLogger
+) -> None:
     facts = Facts(
         version=__version__,
-        addresses=tuple(dict.fromkeys(map(url, plan.listeners))),
+        addresses=addresses,
         database=plan.place.label,
         bus=label(plan.bus),
         migrated=migrated,
         unsafe=plan.unsafe,
         pid=plan.within.supervisor if plan.within is not None else os.getpid(),
+        server=os.getpid(),
         redeploys=plan.within is not None,
-        dashboard=url(plan.within.tower[0]) if plan.within is not None and plan.within.tower else "",
+        dashboard=dashboard,
         deadline=plan.config.drain_deadline,
     )
     if not plan.human:

@@ -128,6 +128,7 @@ class Watching:
     quiet: bool = False
     end: str = ""  # "drained", "stopped", "aborted", "down" or "unheard"
     moved: int = 0
+    to_move: int = 0
     began: float = 0.0
     seconds: float = 0.0
 
@@ -144,8 +145,11 @@ class Watching:
             begun = begun or (found is not None and (found.boot != self.boot or found.state == "draining"))
             if found is not None and found.drain is not None:
                 self.moved = max(self.moved, found.drain.moved)
+                self.to_move = max(self.to_move, found.drain.to_move)
             self.end = _end(found, self.boot, begun, self.seconds)
             if self.end:
+                if self.end == "drained" and found is not None and not found.sessions:
+                    self.moved = max(self.moved, self.to_move)  # the last of them between two looks
                 break
             line = drain_line(found, bar=live) if found is not None else ""
             if live:

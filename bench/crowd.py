@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 WINDOW = 2.0  # seconds, in which clients of a dead server come back first; as `welcome` says by default
 NAIVE_RETRY = 1.0  # seconds, always
+WELCOME = 10.0  # seconds from dialling to the room; as belfry.js waits
 CAP = 10.0  # seconds of backoff
 RECEIVE = 262_144  # bytes a read
 SLICE = 0.05  # seconds between looks at what is due, at most
@@ -69,6 +70,7 @@ class Link:
     token: str
     open: bool = False  # upgraded
     live: bool = False  # in its room
+    over: bool = False
     data: bytes = b""
     out: bytes = b""
 
@@ -187,10 +189,12 @@ class Crowd:
         if sock.connect_ex(("127.0.0.1", port)) not in (0, *BUSY):
             self._lost(link, 0.0)
             return
+        self._later(WELCOME, lambda: None if link.live or link.over else self._lost(link, 0.0))
         self._links[sock.fileno()] = link
         self._epoll.register(sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
 
     def _drop(self, link: Link) -> None:
+        link.over = True
         number = link.sock.fileno()
         if number >= 0:
             if self._links.pop(number, None) is not None:

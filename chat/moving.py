@@ -97,7 +97,9 @@ class Mover:
                     told.append((moment + plan.grace, session))
                 index += 1
             while told and told[0][0] <= late:
-                told.popleft()[1].close(MOVED)
+                session = told.popleft()[1]
+                if session in sessions:
+                    session.close(MOVED)
             # A slice that was used up may have more behind it that is due; all others are looked at by the next tick.
             await trio.sleep(0.0 if index == end < len(everybody) else TICK)
 

@@ -498,6 +498,10 @@ def test_everything_by_keyboard(tower: FakeTower, watch: Watch) -> None:
     keyboard.press("Enter")
     expect(dialog).to_have_count(0)
     assert tower.orders == [("s4", "drain", {})]
+    # The button that was pressed makes way for its opposite, and the keyboard goes along.
+    tower.one("s4")["state"] = "draining"
+    tower.tell()
+    expect(page.get_by_role("button", name="Abort s4", exact=True)).to_be_focused()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

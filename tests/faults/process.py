@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sqlite3
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
 from belfry.audit.observation import Row, Stored
 from compose.services.ports import free_port
 from tests.family import children, kill_family, lives
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 START_TIMEOUT = 120.0  # seconds; two on an idle machine, most of it imports
 TOLD_TIMEOUT = 60.0  # seconds; what is waited for comes at once, or after a broker's start
@@ -80,16 +82,6 @@ class ServerProcess:
         """The processes that a supervisor has started, the oldest first; none where there is no supervisor."""
         assert self.process is not None
         return children(self.process.pid)
-
-    def ports(self) -> set[int]:
-        """The local ports of its TCP connections over IPv4, as the kernel lists them."""
-        assert self.process is not None
-        inodes = set()
-        for one in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # closed since
-                inodes.add(os.readlink(one).removeprefix("socket:[").removesuffix("]"))
-        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        return {int(row[1].partition(":")[2], 16) for row in rows if row[9] in inodes}
 
     async def wait(self) -> int:
         """Wait for its end; the exit code, negative for the signal that ended it."""

@@ -67,7 +67,7 @@ TAKER = {
     "taker-over": ("chat/handover/take.py", "                await self._lock.take()"),
     "taker-taken": ("chat/handover/take.py", "            await self._say(record.Taken())"),
     "taker-gone": ("chat/handover/take.py", "        return self._begin(over)"),
-    "taker-serving": ("chat/handover/take.py", "        await trio.sleep(SETTLE)"),
+    "taker-serving": ("chat/handover/take.py", "            await trio.sleep(SETTLE)"),
 }
 
 

@@ -145,19 +145,20 @@ async def test_who_ignores_moving_is_closed_in_time(make_fleet: MakeFleet) -> No
     fleet = await make_fleet(2, *WITH_A_LOBBY)
     leaving, other = fleet.servers
     tokens = Tokens(fleet.secret.encode())
-    async with fleet.talking() as talk, trio.open_nursery() as nursery:
+    async with fleet.talking() as talk:
         await know_each_other(fleet)
-        for number in range(3):
-            token = tokens.issue(f"stubborn-{number}", "Stubborn", 3_600.0)
-            await nursery.start(partial(stubborn, leaving.port, token))
-        async with fleet.visit(leaving, "ada") as ada:
-            leaving.signal(signal.SIGTERM)
-            moving = await ada.hear("moving")
-            assert moving["url"] == other.url
-            assert await ada.tell("I stay", "n1") > 0  # between `moving` and the close it is served as ever
-            assert str(await ada.hear_close()) == "1012 server is moving"
-        assert await leaving.wait() == 0, leaving.told()
-        nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            for number in range(3):
+                token = tokens.issue(f"stubborn-{number}", "Stubborn", 3_600.0)
+                await nursery.start(partial(stubborn, leaving.port, token))
+            async with fleet.visit(leaving, "ada") as ada:
+                leaving.signal(signal.SIGTERM)
+                moving = await ada.hear("moving")
+                assert moving["url"] == other.url
+                assert await ada.tell("I stay", "n1") > 0  # between `moving` and the close it is served as ever
+                assert str(await ada.hear_close()) == "1012 server is moving"
+            assert await leaving.wait() == 0, leaving.told()
+            nursery.cancel_scope.cancel()
         await talk.until_acked(other)
         await leaving.start()  # the history is read from the first one
 

@@ -87,7 +87,7 @@ async def test_a_successor_that_fails_before_it_has_the_sockets_costs_nothing(st
             server.plan(place, how)
             told = await server.redeploy()
             talk.story.note(told)
-            assert told.startswith("redeploy failed, main stays as it was: "), talk.about()
+            assert told.startswith("redeploy failed, s1 stays as it was: "), talk.about()
             assert not server.planned
             await server.until_alone()
             assert server.server == old

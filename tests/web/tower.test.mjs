@@ -158,7 +158,7 @@ test("small lines are drawn from zero, end at now, and break where beats were mi
 
 test("a drain's progress", () => {
   const drain = { to_move: 1_204, moved: 812, per_second: 100, eta_s: 3.2 };
-  assert.equal(drainWords(drain), "812 of 1,204 moved, about 4 s left, 100/s");
+  assert.equal(drainWords(drain), "812 of 1,204 moved,\nabout 4 s left, 100/s");
   assert.equal(drainWords({ ...drain, per_second: 0, eta_s: 0 }), "812 of 1,204 moved");
   assert.equal(drainWords({ ...drain, moved: 1_204 }), "1,204 moved");
 });
