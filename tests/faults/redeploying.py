@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 from chat_world import until
@@ -45,6 +45,8 @@ def at(place):
         os.kill(os.getpid(), 9)
     elif how == "raise":
         raise RuntimeError("a fault on purpose")
+    elif how == "pause":
+        time.sleep(1)
     elif how == "stop":
         os.kill(os.getpid(), 19)
     else:
@@ -102,13 +104,23 @@ class Redeployed(ServerProcess):
         """Whether the planned fault is still to come."""
         return (self.code / FAULT).exists()
 
-    def lines(self) -> list[str]:
-        """What it logged, the words only."""
+    def records(self) -> list[dict[str, Any]]:
+        """What it logged."""
         said = []
         for line in self.log.read_text(errors="replace").splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                said.append(str(json.loads(line)["event"]))
+            with contextlib.suppress(ValueError):
+                record = json.loads(line)
+                if isinstance(record, dict) and "event" in record:
+                    said.append(record)
         return said
+
+    def lines(self) -> list[str]:
+        """What it logged, the words only."""
+        return [str(record["event"]) for record in self.records()]
+
+    async def until_told_by_anybody(self, what: str) -> None:
+        """Wait until a process of it has logged this, the supervisor or one that lost it."""
+        await until(lambda: what in "\n".join(self.lines()))
 
     async def redeploy(self) -> str:
         """SIGHUP, and wait until it is over; the line that tells how it went."""
