@@ -73,7 +73,40 @@ TAKER = {
 }
 
 
-class Redeployed(ServerProcess):
+class Supervised(ServerProcess):
+    """A process that supervises servers."""
+
+    def records(self) -> list[dict[str, Any]]:
+        """What it logged."""
+        said = []
+        for line in self.log.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                record = json.loads(line)
+                if isinstance(record, dict) and "event" in record:
+                    said.append(record)
+        return said
+
+    def lines(self) -> list[str]:
+        """What it logged, the words only."""
+        return [str(record["event"]) for record in self.records()]
+
+    async def until_told_by_anybody(self, what: str) -> None:
+        """Wait until a process of it has logged this, the supervisor or one that lost it."""
+        await until(lambda: what in "\n".join(self.lines()))
+
+    async def redeploy(self) -> str:
+        """SIGHUP, and wait until it is over; the line that tells how it went."""
+        before = len(self.ends())
+        self.signal(signal.SIGHUP)
+        await until(lambda: len(self.ends()) > before)
+        return self.ends()[-1]
+
+    def ends(self) -> list[str]:
+        """How each redeploy went, in a line."""
+        return [line for line in self.lines() if line.startswith(("redeployed ", "redeploy failed"))]
+
+
+class Redeployed(Supervised):
     """`belfry up` that runs from its own copy of the packages."""
 
     def __init__(self, data: Path, *flags: str) -> None:
@@ -103,34 +136,6 @@ class Redeployed(ServerProcess):
     def planned(self) -> bool:
         """Whether the planned fault is still to come."""
         return (self.code / FAULT).exists()
-
-    def records(self) -> list[dict[str, Any]]:
-        """What it logged."""
-        said = []
-        for line in self.log.read_text(errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
-                record = json.loads(line)
-                if isinstance(record, dict) and "event" in record:
-                    said.append(record)
-        return said
-
-    def lines(self) -> list[str]:
-        """What it logged, the words only."""
-        return [str(record["event"]) for record in self.records()]
-
-    async def until_told_by_anybody(self, what: str) -> None:
-        """Wait until a process of it has logged this, the supervisor or one that lost it."""
-        await until(lambda: what in "\n".join(self.lines()))
-
-    async def redeploy(self) -> str:
-        """SIGHUP, and wait until it is over; the line that tells how it went."""
-        before = len(self._ends())
-        self.signal(signal.SIGHUP)
-        await until(lambda: len(self._ends()) > before)
-        return self._ends()[-1]
-
-    def _ends(self) -> list[str]:
-        return [line for line in self.lines() if line.startswith(("redeployed ", "redeploy failed"))]
 
     @property
     def server(self) -> int:
