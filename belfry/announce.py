@@ -18,7 +18,8 @@ class Facts:
     bus: str
     migrated: str  # "" when nothing had to be
     unsafe: tuple[str, ...]
-    pid: int
+    pid: int  # whom a person signals
+    server: int  # the pid of the server itself, which a supervisor may have started
     deadline: float  # seconds a stop takes at most
     redeploys: bool = False  # whether SIGHUP redeploys it
     dashboard: str = ""  # its tower's URL
@@ -34,6 +35,7 @@ class Facts:
             *((("migrated", self.migrated, ""),) if self.migrated else ()),
             ("bus", self.bus, ""),
             *(("unsafe", what, YELLOW) for what in self.unsafe),
+            *((("processes", f"{self.pid} watches over {self.server}, the server", ""),) if self.redeploys else ()),
             ("stop", stop, ""),
             *((("redeploy", redeploy, ""),) if self.redeploys else ()),
         ]
@@ -50,9 +52,11 @@ class Facts:
         return {
             "version": self.version,
             "addresses": list(self.addresses),
+            "dashboard": self.dashboard or None,
             "database": self.database,
             "bus": self.bus,
             "migrated": self.migrated or None,
             "unsafe": list(self.unsafe),
             "pid": self.pid,
+            "server_pid": self.server,
         }

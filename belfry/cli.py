@@ -287,10 +287,10 @@ COMMANDS = (
             (SERVER, Flag("force", "", "also when no other server takes newcomers"), JSON), "server"),
     Command("uncordon", "a cordoned server takes newcomers again", "belfry uncordon ID ends a cordon.",
             _order("uncordon"), (SERVER, JSON), "server"),
-    Command("drain", "move a server's clients to the others and stop it",
-            "belfry drain ID moves everybody from a server to the others, at the pace that these can take, and stops "
-            "it. The command watches until it is over; Ctrl-C stops watching, not the drain. Exit code 1 when the "
-            "drain was aborted.", _drain,
+    Command("drain", "move a server's clients to the others",
+            "belfry drain ID moves everybody from a server to the others, at the pace that these can take, and leaves "
+            "it cordoned, to be stopped. The command watches until it is over; Ctrl-C stops watching, not the drain. "
+            "Exit code 1 when the drain was aborted.", _drain,
             (SERVER, Flag("rate", "N", "clients a second (default: what the others can well take)"),
              Flag("deadline", "TIME", "everybody must have left by then (default: the server's own)"),
              Flag("force", "", "also when no other server takes clients"),

@@ -103,7 +103,7 @@ TABLE: tuple[Setting, ...] = (
                "where clients reach this server, when that is not where it listens; `belfry fleet` fills {port} in"),
     _of_config(WHERE, "tower", Text(PUBLIC, "a URL such as https://tower.example.org", "URL"), "",
                "the tower's address; of a server, as clients reach it: it tells them where to go when that is gone",
-               commands=("serve", *VERBS), own=tuple((verb, "http://127.0.0.1:8900") for verb in VERBS)),
+               commands=("serve", "fleet", *VERBS), own=tuple((verb, "http://127.0.0.1:8900") for verb in VERBS)),
     Setting("data", Directory(), "", "directory of the database and the secret; made if missing", KEEPS,
             ("up", *LOCAL, *VERBS), Path("belfry-data")),
     Setting("db", Address(("sqlite", "mysql"), "sqlite:////absolute/file or mysql://user:password@host:port/name"), "",

@@ -6,6 +6,7 @@ import takes most of the start.
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import signal
@@ -176,6 +177,7 @@ def _run(
     from chat.server import serve  # most of the start's time: Quart and Hypercorn
 
     sys.setswitchinterval(SWITCH)
+    gc.freeze()  # what was imported stays, and a full collection that looked through it all would stop everybody
     code, failure = 0, None
     try:
         code = trio.run(house, plan, serve, logger)
@@ -331,6 +333,7 @@ def _announce(
         migrated=migrated,
         unsafe=plan.unsafe,
         pid=plan.within.supervisor if plan.within is not None else os.getpid(),
+        server=os.getpid(),
         redeploys=plan.within is not None,
         dashboard=dashboard,
         deadline=plan.config.drain_deadline,

@@ -70,7 +70,7 @@ def run_order(verb: str, settings: Settings, flags: Mapping[str, str], environ: 
 
 
 def run_drain(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
-    """`belfry drain ID`: pass it on, and watch until the server has stopped. Returns the exit code."""
+    """`belfry drain ID`: pass it on, and watch until nobody is left. Returns the exit code."""
     from tower.views import FleetView, Said
 
     server = _server("drain", flags)
@@ -94,7 +94,7 @@ def run_drain(settings: Settings, flags: Mapping[str, str], environ: Mapping[str
             raise
     if "json" in flags:
         print(json.dumps(msgspec.to_builtins(said) | watching.outcome()))
-    return OK if watching.end == "stopped" else FAILED
+    return OK if watching.end in ("drained", "stopped") else FAILED
 
 
 def run_rollout_status(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
@@ -126,8 +126,9 @@ class Watching:
     server: str
     boot: str
     quiet: bool = False
-    end: str = ""  # "stopped", "aborted", "down" or "unheard"
+    end: str = ""  # "drained", "stopped", "aborted", "down" or "unheard"
     moved: int = 0
+    to_move: int = 0
     began: float = 0.0
     seconds: float = 0.0
 
@@ -144,8 +145,11 @@ class Watching:
             begun = begun or (found is not None and (found.boot != self.boot or found.state == "draining"))
             if found is not None and found.drain is not None:
                 self.moved = max(self.moved, found.drain.moved)
+                self.to_move = max(self.to_move, found.drain.to_move)
             self.end = _end(found, self.boot, begun, self.seconds)
             if self.end:
+                if self.end == "drained" and found is not None and not found.sessions:
+                    self.moved = max(self.moved, self.to_move)  # the last of them between two looks
                 break
             line = drain_line(found, bar=live) if found is not None else ""
             if live:
@@ -163,6 +167,7 @@ class Watching:
         """How it ended."""
         moved = f"{self.moved:,} were moved, " if self.moved else ""
         return {
+            "drained": f"{self.server} is drained: {moved}{self.seconds:.1f} s; it may be stopped now",
             "stopped": f"{self.server} has stopped: {moved}{self.seconds:.1f} s",
             "aborted": f"{self.server}'s drain was aborted: {moved}it serves on",
             "down": f"{self.server} fell silent while it drained: {moved}its clients come back by themselves",
@@ -187,6 +192,8 @@ def _end(found: ServerView | None, boot: str, begun: bool, seconds: float) -> st
         return "down"
     if found.state == "draining":
         return ""
+    if found.state == "cordoned" and (begun or not found.sessions):
+        return "drained"
     if begun:
         return "aborted"
     return "unheard" if seconds > HEARD else ""

@@ -17,6 +17,7 @@ from bench import (
     behind,
     cross,
     deep,
+    drain,
     durable,
     fanout,
     handshake,
@@ -27,6 +28,7 @@ from bench import (
     report,
     servers,
     spread,
+    tower,
 )
 from bench.errors import Unmeasured
 from bench.ground import Ground, cores_words
@@ -59,6 +61,7 @@ def scenarios(kinds: tuple[servers.Kind, ...], pace: Pace, ground: Ground) -> di
             "resume": lambda generator: handshake.resume_wave(generator, pace.sessions),
             "churn": lambda generator: memory.churn(generator, pace.churn),
             "redeploy": lambda generator: redeploy.table(pace),
+            "tower": lambda generator: tower.table(),
             "autobahn": lambda generator: autobahn.table(),
             # From here on over real services, which are started for the first of them.
             "cross": lambda generator: cross.table(generator, ground, pace),
@@ -67,6 +70,7 @@ def scenarios(kinds: tuple[servers.Kind, ...], pace: Pace, ground: Ground) -> di
             "spread": lambda generator: spread.table(generator, ground, pace),
             "behind": lambda generator: behind.table(generator, ground, pace),
             "deep": lambda generator: deep.table(generator, ground, pace),
+            "drain": lambda generator: drain.table(ground, pace),
         }
     return every
 

@@ -154,25 +154,33 @@ def running(
             _wait_until_it_answers(server)
             yield server
         finally:
-            _end(process)
+            _end(server)
 
 
 def _wait_until_it_answers(server: Server) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline and server.alive():
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server.port), timeout=1):
-            return
+        # Belfry's supervisor listens before its server is there: a connect alone proves nothing.
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server.port), timeout=1) as asked:
+            if server.kind.module:
+                return
+            asked.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            if b" 200 " in asked.recv(100):
+                return
         time.sleep(0.05)
     raise NotStarted(f"{server.kind.name} did not start; its last words: {server.last_words().strip() or 'none'}")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)
+def _end(server: Server) -> None:
+    everybody = family(server.process.pid)
+    server.process.send_signal(signal.SIGTERM)
     try:
-        process.wait(STOP_TIMEOUT)
+        server.process.wait(STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        for pid in everybody:  # the supervisor first: it would start another
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        server.process.wait()
 
 
 def _free_port() -> int:

@@ -103,11 +103,11 @@ class Committer:
             self._refuse(batch, error)
             return
         committed = time.perf_counter()
+        self._settle(batch, outcomes)
+        self._metrics.fanout_seconds.observe(time.perf_counter() - committed)
         self._metrics.commit_batch_messages.observe(len(batch))
         self._metrics.commit_seconds.observe(committed - began)
         self._metrics.recent_commits.append(committed - began)
-        self._settle(batch, outcomes)
-        self._metrics.fanout_seconds.observe(time.perf_counter() - committed)
 
     async def _append(self, drafts: list[Draft], at: dt.datetime) -> list[Appended | RoomMissing]:
         while True:

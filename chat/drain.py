@@ -35,6 +35,7 @@ class DrainPlan:
     window: float
     grace: float = 0.0  # seconds from its moment until a client that is still here is closed
     targets: tuple[Target, ...] = ()  # none: to the address they have
+    slack: float = 0.0  # seconds by which everything may be later and still be inside the deadline
 
     def moment(self, index: int) -> float:
         """Seconds from the start of the drain at which client `index` (from 0) moves."""
@@ -70,7 +71,8 @@ def plan_drain(
     grace = min(GRACE, closing * GRACE_SHARE) if taken_over else 0.0
     longest = deadline - closing
     window = sessions / pace if pace else 0.0
-    return DrainPlan(sessions, min(window, longest), grace, tuple(targets))
+    window = min(window, longest)
+    return DrainPlan(sessions, window, grace, tuple(targets), slack=longest - window)
 
 
 def fastest(deadline: float, sessions: int) -> float:

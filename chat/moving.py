@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Not earlier: who was not told yet is untouched when the drain is aborted. Not later: the frame needs to arrive.
 LEAD = 0.25  # seconds
 TICK = 0.02  # seconds between looks: at 500 clients a second ten in each, and as many tickets of 30 us
+BEHIND = 0.1  # seconds late at which the rest of the plan is put off, as far as the deadline allows
 SLICE = 100  # tickets signed between two checkpoints: 3 ms
 TICKET_TTL = 60.0  # seconds after its moment that a ticket is good
 
@@ -77,12 +78,17 @@ class Mover:
 
     async def _spread(self, plan: DrainPlan, everybody: list[Session]) -> None:
         sessions, urls = self._sessions, plan.urls()
-        began = trio.current_time()
+        began, slack = trio.current_time(), plan.slack
         self._ends = began + plan.window
         told: deque[tuple[float, Session]] = deque()  # when its time is up
         index = 0
         while len(sessions) and (index < len(everybody) or told):
             late = trio.current_time() - began
+            if index < len(everybody) and (behind := late - plan.moment(index)) > BEHIND and slack:
+                # This process was held up. Those who are due now would all go at once: everybody is later instead.
+                shift = min(behind, slack)
+                began, late, slack = began + shift, late - shift, slack - shift
+                self._ends += shift
             end = min(len(everybody), index + SLICE)
             while index < end and (moment := plan.moment(index)) <= late + LEAD:
                 session, url = everybody[index], next(urls)
@@ -91,7 +97,9 @@ class Mover:
                     told.append((moment + plan.grace, session))
                 index += 1
             while told and told[0][0] <= late:
-                told.popleft()[1].close(MOVED)
+                session = told.popleft()[1]
+                if session in sessions:
+                    session.close(MOVED)
             # A slice that was used up may have more behind it that is due; all others are looked at by the next tick.
             await trio.sleep(0.0 if index == end < len(everybody) else TICK)
 

@@ -96,9 +96,12 @@ class Presence:
             self._changed.add(user_id)
 
     def _left(self, user_id: str, when: float) -> None:
+        """A socket ended, or an origin did; whichever grace lasts longest counts, also while another origin has them.
+
+        That one may be an old boot whose end is still to be heard of, and its end takes nobody's grace away.
+        """
         self.version += 1
-        if not self._is_here(user_id):
-            self._leaving[user_id] = when
+        self._leaving[user_id] = max(when, self._leaving.get(user_id, when))
 
     def _is_here(self, user_id: str) -> bool:
         return user_id in self._here or any(user_id in users for users in self._elsewhere.values())
@@ -146,7 +149,7 @@ class Presence:
         """When `changes` will have something to say: 0.0 is at once, None never."""
         if self._changed:
             return 0.0
-        return min(self._leaving.values(), default=None)
+        return min((when for user_id, when in self._leaving.items() if not self._is_here(user_id)), default=None)
 
     def changes(self, now: float) -> tuple[list[tuple[str, str]], list[str]]:
         """(id and name of those who came, ids of those who left) since the last call."""

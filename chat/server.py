@@ -21,7 +21,7 @@ from chat.committer import Committer
 from chat.door import Door
 from chat.errors import Refused
 from chat.handover.give import Giver, HandoverFailed
-from chat.handover.take import Taker
+from chat.handover.take import PredecessorDied, Taker
 from chat.hub import Hub
 from chat.load import Load
 from chat.metrics import Metrics
@@ -61,6 +61,7 @@ log = logging.getLogger("belfry.chat")
 END_SECONDS = 5.0  # of the deadline, kept for late closing handshakes, requests under way and the last commit
 END_SHARE = 0.3  # but never more than this part of a short deadline
 GOODBYE = 0.1  # seconds for the bus to carry the last beat; lost, the others wait for the lease
+LOCK_PATIENCE = 10.0  # seconds for the right to write after a predecessor's death; the kernel frees it at once
 LAST_WORDS = 1.0  # seconds for closing handshakes at the deadline, and for requests under way
 
 
@@ -242,7 +243,13 @@ class ChatServer:
 
     async def _take_over(self, door: Door, channel: Channel, lock: StoreLock, connections: trio.Nursery) -> None:
         taker = Taker(self, door, channel, lock)
-        self.taken = await taker.take()
+        try:
+            self.taken = await taker.take()
+        except PredecessorDied as died:
+            log.warning("%s; this process begins without its connections", died)
+            with trio.fail_after(LOCK_PATIENCE):
+                await lock.take()
+            return
         self.beats.follows = self.taken.boot
         log.info("took %d living sockets over from boot %s: nobody was served for %.0f ms, %d were told to reconnect",
                  self.taken.moved, self.taken.boot, self.taken.stall_ms, self.taken.left_behind)  # fmt: skip

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 INSERT = "INSERT INTO message (room_id, seq, user_id, user_name, nonce, body, created_at) VALUES\n"
 LARGEST = 4_194_304  # bytes of one packet; a batch of 1,000 short messages has 150,000, and over this size does not pay
+COUNTED_ROOMS = 8  # of a batch, two statements each: 0.1 ms a room
 SLACK = 1_024  # bytes for what stands around the rows
 
 
@@ -38,6 +39,36 @@ def commit_packets(numbered: Numbered, at: dt.datetime, allowed: int, begin: str
         head = INSERT.encode()
     packets[-1] += b";COMMIT"
     return packets
+
+
+def counting_packet(numbered: Numbered, at: dt.datetime, allowed: int) -> bytes | None:
+    """A batch numbered from 0 on, as one transaction in which the database puts it behind its rooms' heads.
+
+    Nothing has to be known of the rooms, and their rows are locked only while the server itself works. Each room is one
+    UPDATE, whose insert id tells the room's new head, and one INSERT. None where that does not pay: many rooms (two
+    statements a room took ten times as long as two for 200), or more than a packet.
+    """
+    if len(numbered.after) > COUNTED_ROOMS:
+        return None
+    moment = moment_literal(at)
+    parts = [b"BEGIN;"]
+    for room_id in sorted(numbered.after):  # locked in this order by all servers
+        count = numbered.after[room_id]
+        parts.append(
+            f"UPDATE room SET last_seq = LAST_INSERT_ID(last_seq + {count}), active_at = {moment} "
+            f"WHERE id = {room_id} AND name IS NOT NULL;{INSERT}".encode()
+        )
+        rows = [
+            f"({room_id},LAST_INSERT_ID()-{count - seq},{quoted(user)},{quoted(name)},{quoted(nonce)},{quoted(text)},"
+            f"{moment})"
+            for room, seq, user, name, nonce, text in numbered.rows
+            if room == room_id
+        ]
+        # A room that is gone was not moved: NULL is refused, and with it the whole batch.
+        rows[0] = f"(IF(ROW_COUNT() = 1, {room_id}, NULL){rows[0][rows[0].index(',') :]}"
+        parts.append(",\n".join(rows).encode() + b";")
+    packet = b"".join(parts) + b"COMMIT"
+    return packet if len(packet) <= min(allowed, LARGEST) - SLACK else None
 
 
 def _move(numbered: Numbered, moment: str) -> str:

@@ -143,3 +143,15 @@ def test_packages_know_each_other_one_way(module: str) -> None:
 def test_nobody_imports_the_second_root() -> None:
     importers = [m for m, path in MODULES.items() if SECOND_ROOT in imports(path.read_text(), typing_too=True)]
     assert not importers
+
+
+def test_no_test_is_skipped() -> None:
+    """What a test needs is there, or the run is red and says what to get."""
+    skips = ("pytest.skip", "importorskip", "mark.skip", "mark.xfail", "unittest.skip", "SkipTest")
+    found = [
+        f"{path.relative_to(ROOT)}: {word}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for word in skips
+        if word in path.read_text() and path != Path(__file__).resolve()
+    ]
+    assert found == []

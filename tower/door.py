@@ -1,7 +1,7 @@
 """A tower's front door: accepts, answers where a client goes by itself, and shows every other request to Hypercorn.
 
-Through Quart one core answers /v1/assign some 900 times a second; this way it is 20 times that. A wave of reconnects
-after a crash asks it of every client at once. Around each connection stands a barrier that keeps its errors to itself.
+After a crash every client asks /v1/assign at once. Through Hypercorn and Quart an answer took ten times as long as this
+way, which needs 140 us of a core. Around each connection stands a barrier that keeps its errors to itself.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LONG_DRAIN = 60.0  # seconds of ETA over which a drain is worth a look
 SLOW_COMMIT = 1_000.0  # ms; a sender waits for it
+NAMED = 10  # servers that are down and told one by one: more of them are one thing, not many
 STARTING = 15.0  # seconds a start may take before it is no excuse any more
 BUS_AWAY = 3.0  # seconds of a quiet bus that are told
 
@@ -60,6 +61,9 @@ def changes(before: Mapping[str, Server], after: Mapping[str, Server], now: floa
             continue
         if was is not None and was.state == "draining" and server.state == "ready" and was.boot == server.boot:
             notes.append(Note(now, "info", f"{id}'s drain was aborted; it takes clients again"))
+            continue
+        if was is not None and (was.state, server.state) == ("draining", "cordoned") and was.boot == server.boot:
+            notes.append(Note(now, "info", f"{id} is drained, {people(server.sessions)} left; stop it, or uncordon it"))
             continue
         level, words = WORDS[server.state]
         sessions = server.sessions
@@ -117,8 +121,10 @@ def wrong(
     said += [
         f"{server.id} at {server.url} has been silent for {_ago(now - server.seen_at)}; "
         f"it had {people(server.sessions)}"
-        for server in down
+        for server in down[:NAMED]
     ]
+    if len(down) > NAMED:
+        said.append(f"{len(down) - NAMED:,} other servers are silent, too")
     said += [
         f'two servers call themselves "{server.id}": {server.url}, which counts, and {server.refused}, which does not; '
         "give one of them another --server-id"

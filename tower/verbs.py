@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 VERBS = ("cordon", "uncordon", "drain", "abort")
 DEADLINE = 25.0  # seconds; a server's own default, for the words when the operator names none
+AFTER = "it is cordoned then, to be stopped or uncordoned"
 MOST = 3_600.0  # seconds of a drain: over an hour it is a cordon
 
 
@@ -86,9 +87,9 @@ def _drain(server: Server, wish: Wish, others: list[Server], budget: Budget, now
             raise Refused(
                 "last_server", f"{server.id} is the last server that takes clients; start another, or give --force"
             )
-        return f"{people(count)} will be told to come back to the same address; nobody else takes them; then it stops"
+        return f"{people(count)} will be told to come back to the same address: nobody else takes them; {AFTER}"
     if not count:
-        return f"nobody is on {server.id}; it stops at once"
+        return f"nobody is on {server.id}; {AFTER}"
     fastest = budget.fastest([target.id for target in others], now)
     if wish.per_second > fastest:
         raise Refused(
@@ -104,7 +105,7 @@ def _drain(server: Server, wish: Wish, others: list[Server], budget: Budget, now
             slow += f", or a rate of at least {math.ceil(count / wish.deadline):,}"
         raise Refused("too_fast", slow)
     likely = wish.per_second or budget.likely(count, wish.deadline or DEADLINE, [one.id for one in others], now)
-    return f"{people(count)} will be moved over about {_about(count / likely)} to {_names(others)}; then it stops"
+    return f"{people(count)} will be moved over about {_about(count / likely)} to {_names(others)}; {AFTER}"
 
 
 def _names(servers: list[Server]) -> str:

@@ -15,7 +15,7 @@ from belfry.audit.observation import Row, Stored
 from chat import wire
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from belfry.audit.address import Address
 
@@ -44,16 +44,17 @@ class _History(Struct, frozen=True):
 
 
 class Api:
-    """One server's HTTP side. An async context manager."""
+    """A fleet's HTTP side: of one server, and when that is gone, of another. An async context manager."""
 
-    def __init__(self, address: Address) -> None:
-        self._base = address.http
+    def __init__(self, address: Address, elsewhere: Callable[[], Iterable[Address]] = tuple) -> None:
+        self._first = self._base = address.http
+        self._elsewhere = elsewhere  # where else it may be asked, as far as is known then
         # No connection is kept: an idle one would be one more that a stopping server has to wait for.
         limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=0)
         # Not through a proxy: the websockets do not go through one either.
         # Certificates are checked as for the websockets: by the system, or by the file that SSL_CERT_FILE names.
         self._http = httpx.AsyncClient(
-            base_url=self._base, timeout=TIMEOUT, trust_env=False, limits=limits, verify=ssl.create_default_context()
+            timeout=TIMEOUT, trust_env=False, limits=limits, verify=ssl.create_default_context()
         )
 
     async def __aenter__(self) -> Api:
@@ -104,6 +105,12 @@ class Api:
         answer = await self._ask("GET", f"/v1/rooms/{room}/messages", account, params=params)
         return self._read(answer, _History)
 
+    def _go_elsewhere(self) -> None:
+        """Ask the next one, if there are others."""
+        bases = list(dict.fromkeys([self._first, *(address.http for address in self._elsewhere())]))
+        at = bases.index(self._base) if self._base in bases else 0
+        self._base = bases[(at + 1) % len(bases)]
+
     def _read(self, answer: httpx.Response, kind: type[T]) -> T:
         try:
             return msgspec.json.decode(answer.content, type=kind)
@@ -125,9 +132,10 @@ class Api:
         for number in range(tries):
             await trio.sleep(PAUSE * number)
             try:
-                answer = await self._http.request(method, path, headers=headers, **more)
+                answer = await self._http.request(method, self._base + path, headers=headers, **more)
             except httpx.TransportError as error:
                 said = f"{self._base}: {_why(error)}"
+                self._go_elsewhere()
                 continue
             if answer.is_success or answer.status_code in fine:
                 return answer

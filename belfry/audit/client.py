@@ -96,6 +96,7 @@ class Client:
         self._hint: Address | None = None  # where to come back to after a crash, if not where it was
         self._tower: Address | None = None  # who knows where to go when nobody is there
         self._leaving = False
+        self._lost_at: float | None = None  # since when it has no connection, after it had one
         self._nursery: trio.Nursery
 
     # --- for whoever drives it ---------------------------------------------------------------------------------
@@ -157,6 +158,9 @@ class Client:
     async def _use(self, nursery: trio.Nursery, link: Link) -> _Plan | None:
         """Be on this link until it ends or is told to move; what to do next."""
         before, self.link = self.link, link
+        if self._lost_at is not None:
+            self._meter.away.add(trio.current_time() - self._lost_at)
+            self._lost_at = None
         self._live_at(link.address)
         self._flush(link)
         if before is not None and not before.ended.is_set():
@@ -218,6 +222,11 @@ class Client:
             self._meter.stopped.append(f"{self.name}: {self.stopped}")
 
     # --- what a link tells -------------------------------------------------------------------------------------
+
+    def lost(self, link: Link) -> None:
+        """A link is over; during a move there is another one."""
+        if link is self.link and not self._leaving:
+            self._lost_at = trio.current_time()
 
     def link_open(self, link: Link) -> None:
         """A websocket is open: say who we are, which rooms, and where we stand in each."""

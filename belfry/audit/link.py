@@ -76,6 +76,7 @@ class Link:
                 self.client.observe(Closed(self.client.name, self.number, code, trio.current_time(), planned))
             self.ended.set()
             self.changed.set()
+            self.client.lost(self)
         self._tell_ready(False)
 
     @property

@@ -24,6 +24,7 @@ class Meter:
     acks: Latencies = field(default_factory=Latencies)
     waits: Waits = field(default_factory=Waits)
     herd: Herd = field(default_factory=Herd)  # of those who came back
+    away: Latencies = field(default_factory=Latencies)  # from a lost connection to one with all rooms again
     errors: Counter[str] = field(default_factory=Counter)  # `error` frames and failed connects, by code
     stopped: list[str] = field(default_factory=list)  # clients told never to come back, and why
 

@@ -63,6 +63,8 @@ class Figures:
     handshakes_peak: int  # within any one second of the wave with the highest herd factor
     handshakes_mean: float  # a second, of that wave
     herd: float  # peak over mean; 0 when nobody came back
+    away: float  # the longest that a client had no connection, after it had one
+    away_p99: float
 
 
 def figures_of(run: Run) -> Figures:
@@ -86,6 +88,8 @@ def figures_of(run: Run) -> Figures:
         handshakes_peak=wave.peak if wave is not None else 0,
         handshakes_mean=wave.mean if wave is not None else 0.0,
         herd=wave.herd if wave is not None else 0.0,
+        away=run.meter.away.longest,
+        away_p99=run.meter.away.share(0.99),
     )
 
 
@@ -124,7 +128,8 @@ def _felt(run: Run, figures: Figures) -> list[str]:
             f" ({figures.reconnects_mean:.2f} a client, at most {figures.reconnects_max});"
             f" {figures.attempts:,} connection attempts ({figures.attempts_mean:.2f} a client,"
             f" at most {figures.attempts_max}); handshakes: peak {figures.handshakes_peak:,}/s,"
-            f" mean {figures.handshakes_mean:.0f}/s, herd factor {figures.herd:.2f}"
+            f" mean {figures.handshakes_mean:.0f}/s, herd factor {figures.herd:.2f};"
+            f" without a connection p99 {figures.away_p99:.1f} s, longest {figures.away:.1f} s"
         )
     else:
         said.append("no client had to reconnect")
@@ -163,6 +168,7 @@ def as_json(run: Run, verdict: Verdict, bounds: Bounds | None = None) -> str:
             "mean_per_second": round(figures.handshakes_mean, 1),
             "herd_factor": round(figures.herd, 3),
         },
+        "away_s": {"p99": round(figures.away_p99, 3), "max": round(figures.away, 3), "times": meter.away.total},
         "waves": [
             {"seconds": round(wave.seconds, 2), "attempts": wave.attempts, "peak": wave.peak}
             for wave in meter.herd.waves()[-100:]

@@ -89,7 +89,7 @@ class Run:
         Raises Unreachable when the server cannot be talked to before the first message.
         """
         rng = random.Random(self.load.seed)
-        async with Api(self.address) as api:
+        async with Api(self.address, self._places) as api:
             await api.greet()
             await self._make_clients(api, rng)
             owner = self.clients[0].account
@@ -105,6 +105,11 @@ class Run:
                 with trio.move_on_after(10.0):
                     await self._clean_up(api, owner)
         return verdict
+
+    def _places(self) -> Iterable[Address]:
+        """Every address of the fleet that is known by now."""
+        links = (client.link for client in self.clients)
+        return dict.fromkeys([*self.others, *(link.address for link in links if link is not None)])
 
     async def _make_clients(self, api: Api, rng: random.Random) -> None:
         accounts: dict[int, Account] = {}

@@ -58,9 +58,10 @@ async def replace(
         version = await _until_prepared(new, patience)
         prepared(version)
         ours, theirs = Channel.pair()
-        with ours, theirs:
-            await old.send(messages.GiveAway(), [ours.fileno()])
-            given = True
+        with theirs:
+            with ours, suppress(ChildFailed):  # it has died: the successor hears that nobody is there, and begins
+                await old.send(messages.GiveAway(), [ours.fileno()])
+                given = True
             await new.send(messages.TakeOver(), [theirs.fileno()])
         serving, answer = await _until_serving(new, old)
         # Not to be cut short: from here on the sockets are the successor's, and this place is.

@@ -18,6 +18,7 @@ from belfry.kinds import Switch
 from belfry.listen import CannotListen, bind
 from belfry.notify import VARIABLE as NOTIFY
 from belfry.notify import Notifier
+from belfry.secret import needed_secret
 from belfry.settings import BY_NAME, settings_of
 from belfry.supervisor import again, orphans
 from belfry.supervisor.child import Place
@@ -51,6 +52,10 @@ def run_fleet(settings: Settings, flags: Mapping[str, str], environ: MutableMapp
     ports: tuple[int, ...] = settings["ports"] or ()
     if not ports:
         raise Wrong("`belfry fleet` needs --ports (flag) or BELFRY_PORTS (variable), e.g. --ports 8001,8002")
+    for name, example in (("db", "mysql://user:password@host:3306/belfry"), ("bus", "kafka://host:9092")):
+        if settings[name] is None:
+            raise Wrong(f"`belfry fleet` needs --{name} (flag) or BELFRY_{name.upper()} (variable), e.g. {example}")
+    needed_secret(environ)  # each server asks for it, too; here it is one line, not one a server
     if len(ports) > 1 and str(settings["db"] or "").startswith("sqlite:"):
         raise Wrong(
             f"{settings.origins['db'].words}: a SQLite file has one writer, and {len(ports)} ports are {len(ports)} "

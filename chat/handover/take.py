@@ -31,8 +31,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("belfry.chat.handover")
 
 TAKE_TIMEOUT = 30.0  # seconds for the whole conversation; the giver's own two are shorter
+BUS_PATIENCE = 5.0  # seconds to reach the bus, while the predecessor serves; with Kafka away we go on without
+BUS_LOOK = 0.02  # seconds
 SETTLE = 0.5  # seconds served after which the giver may let go: what crashes at once has crashed by then
 SLICE = 200  # clients set up between two checkpoints: 10 ms, while nobody is served by us yet
+
+
+class PredecessorDied(HandoverFailed):
+    """It is gone, and had not told everything: its clients come back by themselves, to whoever begins here now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +67,12 @@ class Taker:
         self._offer: record.Offer
 
     async def take(self) -> Report:
-        """Take, and return when everything is ours. Raises HandoverFailed when nothing is: then nothing was touched."""
+        """Take, and return when everything is ours.
+
+        Raises PredecessorDied, or HandoverFailed when it serves on; nothing was touched then, and nothing is left here.
+        """
         server = self._server
+        await self._reach_bus()
         server.readers.freeze()
         server.hub.hold()
         server.sessions.frozen = True
@@ -74,7 +84,7 @@ class Taker:
                 await self._wait_for_go()
         except (ChannelBroken, msgspec.MsgspecError) as error:
             self._forget()
-            raise HandoverFailed(f"the predecessor ended before everything was told: {error}") from None
+            raise PredecessorDied(f"the predecessor ended before everything was told: {error}") from None
         except trio.TooSlowError:
             self._forget()
             raise HandoverFailed(f"taking over took longer than {TAKE_TIMEOUT:g} s") from None
@@ -94,6 +104,12 @@ class Taker:
             self._channel.close()
 
     # --- while the predecessor serves --------------------------------------------------------------------------
+
+    async def _reach_bus(self) -> None:
+        """Hear the other servers before we are one of them: what they say after the handover should not be missed."""
+        with trio.move_on_after(BUS_PATIENCE):
+            while not self._server.hub.gaps.bus_works():  # noqa: ASYNC110  # rare and short
+                await trio.sleep(BUS_LOOK)
 
     async def _get_ready(self) -> None:
         message, descriptors = await self._hear()
@@ -252,12 +268,20 @@ class Taker:
         return Report(offer.boot, offer.version, moved, over.left_behind, over.cordoned, stall * 1_000)
 
     def _forget(self) -> None:
-        """Close our descriptors; the connections are the predecessor's."""
+        """Close our descriptors and be as before; the connections are the predecessor's."""
+        server = self._server
         for session in self._sessions.values():
+            self._leave(session)
+            server.sessions.disown(session)
             session.give()
         for sock, _ in self._strangers:
             sock.close()
+        for live in list(server.hub.lives()):
+            server.hub.disown(live.order.name)
         self._channel.close()
+        server.sessions.frozen = False
+        server.hub.release()
+        server.readers.thaw()
 
     # --- the channel -------------------------------------------------------------------------------------------
 

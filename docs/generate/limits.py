@@ -7,7 +7,7 @@ from chat.session import FRAMES_PER_SEND, STRIKES
 from docs.generate.constants import class_constants, first_line, module_constants, modules
 from docs.generate.table import table
 
-PACKAGES = ("chat", "db", "bus")
+PACKAGES = ("chat", "tower", "db", "bus")
 NO_BOUNDS = ("APPLICATION_ID", "WIDTH")  # numbers with a comment that bound nothing
 
 HEAD = """\

@@ -50,8 +50,7 @@ def main() -> None:
 def take(url: str) -> None:
     """Drive as many browsers as there are people, and look over the shoulder of the last to speak."""
     with sync_playwright() as playwright:
-        chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         people = {name: come_in(browser, url, name) for name in ("Ada", "Grace", "Margaret", "Linus")}
         for name, text in TALK:
             page = people[name]
@@ -65,6 +64,11 @@ def take(url: str) -> None:
         PICTURE.parent.mkdir(exist_ok=True)
         page.screenshot(path=PICTURE)
         browser.close()
+
+
+def chromium() -> str | None:
+    """The browser of this machine; None is playwright's own."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def come_in(browser: Browser, url: str, name: str) -> Page:

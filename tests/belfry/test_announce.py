@@ -12,6 +12,7 @@ FACTS = Facts(
     migrated="made now, with schema 1",
     unsafe=("guests are on", "the secret was made up now"),
     pid=7,
+    server=8,
     deadline=25.0,
 )
 TOLD = (*FACTS.addresses, FACTS.database, FACTS.bus, FACTS.migrated, *FACTS.unsafe, "Ctrl-C, or kill 7", "25 s")

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.family import kill_family
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PATIENCE = 30.0  # seconds for a start or a stop on a loaded machine; it takes one
+PATIENCE = 120.0  # seconds for a start or a stop on a loaded machine; it takes one
 
 
 class Belfry:
@@ -52,13 +54,13 @@ class Belfry:
 @contextmanager
 def killed_at_last(process: subprocess.Popen[str]) -> Iterator[None]:
     """Kill it at the end, or when it hangs: that frees whoever reads its stderr."""
-    timer = threading.Timer(PATIENCE, process.kill)
+    timer = threading.Timer(PATIENCE, kill_family, [process.pid])
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
-        process.kill()
+        kill_family(process.pid)
 
 
 @contextmanager

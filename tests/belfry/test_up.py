@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from belfry.sources import Settings
 
 KEY = b"Zr8pQ1xLw93mTb5yVc7dKs2hNf6gJe4a"
-PATIENCE = 10.0  # seconds; all of it together takes a tenth
+PATIENCE = 120.0  # seconds; all of it together takes a tenth
 
 
 class FakeServer:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,14 +20,15 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from compose.services.ports import free_port
+from tests.family import kill_family, wait_gone
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-START_TIMEOUT = 30.0  # seconds; two on an idle machine
-STOP_TIMEOUT = 30.0  # seconds
-WAIT = 20_000  # ms for what should be there at once, on a machine that also does other things
-LIVE = 45_000  # ms to be connected again: a client's longest backoff is 30 s
+START_TIMEOUT = 120.0  # seconds; two on an idle machine
+STOP_TIMEOUT = 120.0  # seconds
+WAIT = 60_000  # ms for what should be there at once, on a machine that also does other things
+LIVE = 120_000  # ms to be connected again: a client's longest backoff is 30 s
 
 expect.set_options(timeout=WAIT)
 
@@ -46,14 +49,19 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.data = data
         self.log = data.with_suffix(".log")
+        self.environ: dict[str, str] = {}  # over ours
         self._flags = flags
         self._process: subprocess.Popen[bytes] | None = None
 
+    def command(self) -> list[str]:
+        """Its verb, and what only this verb needs."""
+        return ["up", "--data", str(self.data)]
+
     def start(self) -> None:
         """Start it, and return once it is ready."""
-        command = [sys.executable, "-m", "belfry", "up", "--port", str(self.port), "--data", str(self.data)]
+        command = [sys.executable, "-m", "belfry", *self.command(), "--port", str(self.port), *self._flags]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen([*command, *self._flags], stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, env=os.environ | self.environ, stdout=log, stderr=log)
         deadline = time.monotonic() + START_TIMEOUT
         while not self._ready():
             assert self._process.poll() is None, self.log.read_text()[-4000:]
@@ -70,8 +78,29 @@ class Server:
     def kill(self) -> None:
         """kill -9, and wait until it is gone."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
+        family = kill_family(self._process.pid)
         self._process.wait(STOP_TIMEOUT)
+        wait_gone(family)
+
+    def dashboard(self) -> str:
+        """Where its tower is; told a moment after it is ready."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while not (found := re.findall(r'"dashboard":\s*"([^"]+)"', self.log.read_text())):
+            assert time.monotonic() < deadline, self.log.read_text()[-4000:]
+            time.sleep(0.05)
+        told: str = found[-1]
+        return told
+
+    def redeploy(self) -> None:
+        """SIGHUP, and return when the new process serves."""
+        assert self._process is not None
+        done = self.log.read_text().count("redeployed 1 server")
+        self._process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 2 * START_TIMEOUT
+        while self.log.read_text().count("redeployed 1 server") == done:
+            assert self._process.poll() is None, self.log.read_text()[-4000:]
+            assert time.monotonic() < deadline, self.log.read_text()[-4000:]
+            time.sleep(0.05)
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""

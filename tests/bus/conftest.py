@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bus.events import Event
     from compose.services import Kafka
 
-WAIT = 30.0  # seconds no step comes near to
+WAIT = 120.0  # seconds no step comes near to
 PROVED = 0.5  # seconds without a proof within which a bus counts as up, as the hub has it
 
 _numbers = itertools.count()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bus.events import Event
     from compose.services import Kafka
 
-PATIENCE = 30.0  # seconds for a process to start or to end; one does so in one
+PATIENCE = 120.0  # seconds for a process to start or to end; one does so in one
 
 
 def hypercorn(tmp_path: Path, port: int, **environ: str) -> subprocess.Popen[bytes]:

@@ -40,6 +40,7 @@ def test_never_faster_than_the_pace_unless_the_deadline_needs_it(sessions: int, 
     plan = plan_drain(sessions, deadline, pace)
     longest = plan_drain(1_000_000, deadline, 0.001).window
     assert plan.window == pytest.approx(min(sessions / pace, longest))
+    assert plan.window + plan.slack == pytest.approx(longest)
     assert (fastest(deadline, sessions) > pace) == (sessions / pace > longest)
 
 

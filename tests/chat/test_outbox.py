@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 KERNEL = 4_096  # bytes asked of the kernel for each direction, so that little is enough to fill it
-PATIENCE = 10.0  # seconds for anything here; all of it takes milliseconds
+PATIENCE = 120.0  # seconds for anything here; all of it takes milliseconds
 
 
 @contextlib.asynccontextmanager

@@ -31,8 +31,7 @@ class Telling(RuleBasedStateMachine):
         return bool(self.sockets[user]) or any(user in there for there in self.elsewhere.values())
 
     def gone(self, user: str, until: float) -> None:
-        if not self.is_connected(user):
-            self.excused[user] = until
+        self.excused[user] = max(until, self.excused.get(user, until))
 
     @rule(user=users)
     def enter(self, user: str) -> None:
@@ -165,6 +164,18 @@ def test_a_lost_server_takes_its_people_along_at_once_and_once() -> None:
     presence.leave_elsewhere("s2", "ada", 8.0)
     assert told(presence, 100.0) == ([], [])
     assert presence.members() == [("eve", "eve")]
+
+
+def test_the_end_of_an_old_boot_takes_nobodys_grace_away() -> None:
+    presence = Presence()
+    presence.enter_elsewhere("s2-before-its-redeploy", "ada", "Ada")
+    presence.enter("ada", "Ada")
+    presence.changes(0.0)
+    presence.leave("ada", 1.0)
+    presence.drop_origin("s2-before-its-redeploy", 1.5)
+    assert presence.changes(2.0) == ([], [])
+    presence.enter("ada", "Ada")
+    assert presence.changes(2.0 + GRACE) == ([], [])
 
 
 def test_members_are_named_in_order_up_to_the_limit() -> None:

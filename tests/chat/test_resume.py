@@ -95,6 +95,43 @@ async def test_many_come_back_at_many_depths_at_once(tmp_path: Path) -> None:
                 nursery.start_soon(check, position)
 
 
+async def test_a_thousand_come_back_from_beyond_the_window_at_once_while_others_talk(tmp_path: Path) -> None:
+    """Each has missed more than the room keeps in memory; all of them get all of it, and what is said meanwhile."""
+    missed = WINDOW_MESSAGES + 100
+    async with house(tmp_path, first_rooms=(), limits=FREELY) as belfry:
+        await belfry.room(ROOM, missed + 10)
+        epoch = await epoch_of(belfry)
+        ada = await belfry.client("ada", ROOM)
+        said = 0
+        gone_through = 0
+
+        async def talk(done: trio.Event) -> None:
+            nonlocal said
+            while not done.is_set():
+                said = await ada.tell("meanwhile", f"n{said}")
+                ada.waiting.clear()
+
+        async def check(number: int) -> None:
+            nonlocal gone_through
+            back = await (await belfry.connect()).upgrade()
+            await back.hello(f"u{number}", resume={ROOM: [epoch, 10]})
+            seen = await back.messages(missed)
+            seen += await back.messages(5)  # and goes on in the present
+            assert seen == list(range(11, 11 + len(seen)))
+            gone_through += 1
+            await back.leave()
+
+        done = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(talk, done)
+            async with trio.open_nursery() as wave:
+                for number in range(1_000):
+                    wave.start_soon(check, number)
+            done.set()
+        assert gone_through == 1_000
+        assert said > missed
+
+
 async def test_a_wave_within_the_window_reads_the_store_once(tmp_path: Path) -> None:
     async with sqlite(tmp_path) as store:
         async with serving(store) as before:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 COMPOSE = image.ROOT / "compose"
 FILE = COMPOSE / "compose.yaml"
-PATIENCE = 60.0  # seconds for any start; two are common
+PATIENCE = 180.0  # seconds for any start; two are common
 SECRETS = "/run/secrets"
 
 
@@ -106,7 +106,7 @@ class Stack:
         self.secrets = directory / "secrets"
         self.mysql = ComposeMysql(directory / "mysql")
         self.kafka = ComposeKafka(directory / "kafka")
-        self.ports = {name: free_port() for name in ("chat-1", "chat-2", "balancer")}
+        self.ports = {name: free_port() for name in ("chat-1", "chat-2", "balancer", "tower")}
         self.belfry = image.build(directory / "image")
         environ = os.environ | {"BELFRY_SECRETS": str(self.secrets)}
         subprocess.run(["sh", COMPOSE / "make-secrets"], env=environ, check=True, capture_output=True)
@@ -191,7 +191,7 @@ class Stack:
             "0.0.0.0": "127.0.0.1",  # nothing of a test is for other machines
         }
         if service in self.ports:
-            changes["8000"] = str(self.ports[service])
+            changes["8900" if service == "tower" else "8000"] = str(self.ports[service])
         found = []
         for word in words:
             for old, new in changes.items():

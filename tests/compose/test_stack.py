@@ -15,6 +15,7 @@ import httpx
 import pytest
 import trio
 
+from chat.tokens import Tokens
 from db.mysql_connection import Connection
 from db.url import MysqlUrl, parse_url
 from tests.compose import image
@@ -112,7 +113,13 @@ def test_the_servers_live_stop_and_are_replaced_under_talk(migrated: Stack, kafk
         "SSL_CERT_FILE": str(stack.secrets / "tls.pem"),
         "BELFRY_SECRET_FILE": str(stack.secrets / "belfry_secret"),
     }
-    with stack.started("chat-1") as first, stack.started("chat-2") as second, stack.started("balancer") as balancer:
+    with (
+        stack.started("tower") as tower,
+        stack.started("chat-1") as first,
+        stack.started("chat-2") as second,
+        stack.started("balancer") as balancer,
+    ):
+        await_servers(stack, {"chat-1", "chat-2"})
         assert ask(stack, "/healthz").json() == {"status": "ok"}
         assert ask(stack, "/metrics").status_code == 404
         argv = [sys.executable, "-m", "belfry", "audit", "--url", stack.url, "--clients", "12", "--seconds", str(TALK)]
@@ -129,8 +136,27 @@ def test_the_servers_live_stop_and_are_replaced_under_talk(migrated: Stack, kafk
                         balancer.wait(seconds(SERVICES["balancer"]["stop_grace_period"]))
                         stop(stack, "chat-1", first_again)
                         stop(stack, "chat-2", second_again)
+                        stop(stack, "tower", tower)
             finally:
                 audit.kill()
+
+
+def await_servers(stack: Stack, names: set[str]) -> None:
+    """Wait until the tower, asked with a token from the fleet's own secret, knows these as ready."""
+    secret = (stack.secrets / "belfry_secret").read_text().strip()
+    token = Tokens(secret.encode()).issue("u_operator", "Operator", 600.0, admin=True)
+    deadline = time.monotonic() + 60.0
+    ready: set[str] = set()
+    while ready != names:
+        assert time.monotonic() < deadline, ready
+        answer = httpx.get(
+            f"http://127.0.0.1:{stack.ports['tower']}/v1/servers",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=20.0,
+        )
+        assert answer.status_code == 200, answer.text
+        ready = {server["id"] for server in answer.json()["servers"] if server["state"] == "ready"}
+        time.sleep(0.2)
 
 
 def stop(stack: Stack, service: str, process: subprocess.Popen[bytes]) -> None:

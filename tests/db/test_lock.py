@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-WAIT = 20.0  # seconds no step of a test comes near to
+WAIT = 120.0  # seconds no step of a test comes near to
 HOLDER = """
 import pathlib, sys, db.lock
 lock = db.lock.DirectoryLock.take(pathlib.Path(sys.argv[1]))

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from trio_mysql.constants import COMMAND
 
 from compose.services import Mariadb, Mysql
 from db import mysql_append, mysql_pool
 from db.errors import OutcomeUnknown, StoreUnavailable, StoreUnusable
 from db.migrations import Migration, migrations
 from db.mysql import MysqlStore
+from db.mysql_batch import COUNTED_ROOMS, lock_rooms
 from db.mysql_connection import Connection
 from db.mysql_migrations import migrate_mysql, statements, status_mysql
 from db.records import Appended, Draft, Mark
@@ -229,6 +231,83 @@ async def test_two_stores_write_one_hot_room(server: Server, url: MysqlUrl) -> N
     await two.aclose()
 
 
+@pytest.mark.parametrize("count", [COUNTED_ROOMS, COUNTED_ROOMS + 1])
+async def test_rooms_that_others_move_on_are_counted_by_the_database(server: Server, url: MysqlUrl, count: int) -> None:
+    """A few rooms in one packet that holds them only while the server works; many are locked first."""
+    other = await made(url)
+    proxy = Proxy(server.port)
+    with trio.fail_after(WAIT):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(proxy.run)
+            store = await MysqlStore.open(dataclasses.replace(url, port=proxy.port))
+            rooms = [await other.create_room(f"r{i}", "", "u", NOW) for i in range(count)]
+            await store.append([draft(room, "first") for room in rooms], NOW)
+            for i in range(5):
+                await other.append([draft(room, f"theirs {i}") for room in rooms], NOW)
+                before = proxy.packets
+                batch = [draft(room, f"ours {i} {j}") for j in (0, 1, 1) for room in rooms[::-1]]
+                outcomes = await store.append(batch, NOW)
+                first = 3 + 3 * i
+                assert (
+                    outcomes
+                    == [Appended(first, NOW, True)] * count
+                    + [Appended(first + 1, NOW, True)] * count
+                    + [Appended(first + 1, NOW, False)] * count
+                )
+                if i:  # the first time its guess is refused
+                    assert proxy.packets - before == (1 if count <= COUNTED_ROOMS else 2)
+            for room in rooms:
+                kept = await store.messages_after(room.id, 0, 100)
+                assert [message.seq for message in kept] == list(range(1, 17))
+                assert [message.text for message in kept] == ["hi"] * 16
+            await store.aclose()
+            nursery.cancel_scope.cancel()
+    await other.aclose()
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+async def test_a_count_whose_answer_is_lost_is_unknown_and_told_by_its_nonces(
+    server: Server, url: MysqlUrl, where: Cut
+) -> None:
+    other = await made(url)
+    room = await other.create_room("lobby", "", "u", NOW)
+    proxy = Proxy(server.port)
+    with trio.fail_after(WAIT):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(proxy.run)
+            store = await MysqlStore.open(dataclasses.replace(url, port=proxy.port))
+            await store.append([draft(await store.create_room("warm", "", "u", NOW), "a")], NOW)  # connects
+            batch = [draft(room, "a"), draft(room, "b")]  # of a room that this store knows nothing of
+            proxy.cut_next_commit(where)
+            with pytest.raises(OutcomeUnknown):
+                await store.append(batch, NOW)
+            fresh = where == "before"
+            assert await store.append(batch, NOW) == [Appended(n, NOW, fresh) for n in (1, 2)]
+            assert await numbers(store, room) == [1, 2]
+            await store.aclose()
+            nursery.cancel_scope.cancel()
+    await other.aclose()
+
+
+async def test_counted_batches_with_repeats_and_rooms_that_are_gone(server: Server, url: MysqlUrl) -> None:
+    one = await made(url)
+    two = await MysqlStore.open(url)
+    room, gone = await one.create_room("lobby", "", "u", NOW), await one.create_room("gone", "", "u", NOW)
+    assert await two.append([draft(room, "a"), draft(gone, "a")], NOW) == [Appended(1, NOW, True)] * 2
+    await one.delete_room("gone")
+    two._appender._heads.clear()
+    later = NOW + dt.timedelta(seconds=1)
+    outcomes = await two.append([draft(room, "b"), draft(gone, "b"), draft(room, "a")], later)
+    assert [outcomes[0], outcomes[2]] == [Appended(2, later, True), Appended(1, NOW, False)]
+    assert not isinstance(outcomes[1], Appended)
+    two._appender._heads.clear()
+    long = "\N{GRINNING FACE}" * 10_000  # 40,000 bytes: more than a packet together
+    await two.append([draft(room, f"n{i}", long) for i in range(150)], later)
+    assert await numbers(one, room) == list(range(1, 153))
+    await one.aclose()
+    await two.aclose()
+
+
 async def test_the_loser_of_a_deadlock_tries_again(server: Server, url: MysqlUrl) -> None:
     store = await made(url)
     first, second = [await store.create_room(name, "", "u", NOW) for name in ("first", "second")]
@@ -282,6 +361,31 @@ async def test_who_falls_silent_while_it_holds_a_room_holds_it_for_seconds(serve
     with trio.fail_after(WAIT):
         assert await store.append([draft(room, "b")], NOW) == [Appended(1, NOW, True)]
     silent.drop()
+    await store.aclose()
+
+
+@pytest.mark.parametrize("how", ["half_a_packet", "an_answer_unread"])
+async def test_who_is_cut_off_while_it_holds_a_room_holds_it_for_seconds(
+    server: Server, url: MysqlUrl, how: str
+) -> None:
+    store = await made(url)
+    room = await store.create_room("lobby", "", "u", NOW)
+    cut = Connection(url)
+    await cut.open()
+    if how == "half_a_packet":
+        await mysql_append._Transaction(cut, url).locked([draft(room, "a")], careful=False)
+        await cut._write_bytes(b"\xff\xff\x0f\x00\x03INSERT INTO message")
+    else:  # 48 MB, more than the sockets take
+        long = b" UNION ALL ".join([b"SELECT REPEAT('x', 8000000)"] * 6)
+        lock = lock_rooms([draft(room, "a")]).encode()
+        await cut._execute_command(COMMAND.COM_QUERY, b";".join([mysql_append.SILENT, b"BEGIN", lock, long]))
+        held = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_rows_locked > 0 AND trx_query LIKE '%REPEAT%'"
+        with trio.fail_after(WAIT):
+            while not await as_admin(url, held):  # noqa: ASYNC110  # the database calls nobody
+                await trio.sleep(0.05)
+    with trio.fail_after(WAIT):
+        assert await store.append([draft(room, "b")], NOW) == [Appended(1, NOW, True)]
+    cut.drop()
     await store.aclose()
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NOW = dt.datetime(2026, 11, 23, 10, 0, tzinfo=dt.UTC)
-WAIT = 30.0  # seconds no step of a test comes near to
+WAIT = 120.0  # seconds no step of a test comes near to
 
 
 def drafts(room_id: int, count: int, tag: str = "n", text: str = "hi") -> list[Draft]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NOW = dt.datetime(2026, 11, 23, 10, 0, 0, 123456, tzinfo=dt.UTC)
 SECOND = dt.timedelta(seconds=1)
-WAIT = 20.0  # seconds no step of a test comes near to
+WAIT = 120.0  # seconds no step of a test comes near to
 fresh = itertools.count()  # for rooms of their own where Hypothesis runs many examples on one database
 UNICODE = [
     "plain",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PAGE = "how-to/run-behind-a-proxy.md"
 NAME = "chat.example.org"
-PATIENCE = 15.0  # seconds for anything here; all of it takes one or two
+PATIENCE = 120.0  # seconds for anything here; all of it takes one or two
 
 NGINX_AROUND = """
 daemon off; master_process on; pid {folder}/nginx.pid; error_log {folder}/nginx.log;

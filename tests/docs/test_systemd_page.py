@@ -15,15 +15,16 @@ from belfry.cli import COMMANDS
 from belfry.files import OWN_FILES
 from belfry.flags import parse
 from belfry.sources import read_settings, warnings
+from belfry.supervisor.supervisor import KILL_AFTER
 from belfry.up import LATE
 from chat.config import Config
-from tests.docs.page import block, blocks
+from tests.docs.page import block
 
 PAGE = "how-to/systemd.md"
-TEMPLATE, TARGET = blocks(PAGE, "ini")
+FLEET = block(PAGE, "ini")
 SINGLE = block("how-to/deploy.md", "ini")
-UNITS = {"belfry@8001.service": TEMPLATE, "belfry.target": TARGET, "belfry.service": SINGLE}
-SERVICES = [TEMPLATE, SINGLE]
+UNITS = {"belfry.service": FLEET, "belfry-single.service": SINGLE}
+SERVICES = [FLEET, SINGLE]
 
 
 def values(unit: str, key: str) -> list[str]:
@@ -53,8 +54,8 @@ def test_systemd_has_nothing_to_say_against_it(tmp_path: Path, name: str) -> Non
     assert [line for line in done.stderr.splitlines() if str(tmp_path) in line or "belfry" in line] == []
 
 
-def test_the_template_may_little(tmp_path: Path) -> None:
-    path = written(tmp_path, "belfry@8001.service")
+def test_the_fleet_may_little(tmp_path: Path) -> None:
+    path = written(tmp_path, "belfry.service")
     command = ["systemd-analyze", "security", "--offline=yes", "--threshold=20", "--no-pager", path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60.0)
     assert done.returncode == 0, done.stdout[-300:]
@@ -62,7 +63,7 @@ def test_the_template_may_little(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("unit", SERVICES)
 def test_the_numbers_fit_the_server(unit: str) -> None:
-    assert float(value(unit, "TimeoutStopSec")) >= Config().drain_deadline + LATE
+    assert float(value(unit, "TimeoutStopSec")) >= Config().drain_deadline + KILL_AFTER > Config().drain_deadline + LATE
     assert int(value(unit, "LimitNOFILE")) >= Config().limits.connections + OWN_FILES
     assert value(unit, "Type") == "notify"
 
@@ -71,11 +72,13 @@ def test_the_numbers_fit_the_server(unit: str) -> None:
 def test_the_command_and_its_variables_are_known(unit: str) -> None:
     environ = dict(text.split("=", 1) for text in values(unit, "Environment"))
     assert warnings(environ) == []
-    _, name, *rest = shlex.split(value(unit, "ExecStart").replace("%i", "8001").replace("%H", "host"))
+    _, name, *rest = shlex.split(value(unit, "ExecStart").replace("%H", "host"))
     (command,) = [one for one in COMMANDS if one.name == name]
     flags = parse(name, command.own, rest)
     assert flags is not None
-    assert read_settings(name, flags, {})["port"] in (8000, 8001)
+    assert read_settings(name, flags, {})["ports"] in ((8000,), (8001, 8002))
+    assert value(unit, "ExecReload") == "/bin/kill -HUP $MAINPID"
+    assert value(unit, "KillMode") == "process"
 
 
 def test_the_settings_are_known(tmp_path: Path) -> None:

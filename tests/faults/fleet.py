@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from compose.services import Kafka
     from compose.services.database import Database
 
-TALK_TIMEOUT = 180.0  # seconds from the first client to the verdict, the faults between included
+TALK_TIMEOUT = 300.0  # seconds from the first client to the verdict, the faults between included
 LONG = "BELFRY_SOAK"  # when this variable is set, faults last a minute
 
 
@@ -133,7 +133,7 @@ class Fleet:
 
     @contextlib.asynccontextmanager
     async def talking(
-        self, clients: int = 24, rooms: int = 3, rate: float = 40.0, settle: float = 60.0
+        self, clients: int = 24, rooms: int = 3, rate: float = 40.0, settle: float = 120.0
     ) -> AsyncIterator[Talk]:
         """Clients spread over all servers talk while the block runs; at its end every promise must have held."""
         seed = new_seed()

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sqlite3
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
 from belfry.audit.observation import Row, Stored
 from compose.services.ports import free_port
+from tests.family import children, kill_family, lives
 
-START_TIMEOUT = 60.0  # seconds; two on an idle machine, most of it imports
+if TYPE_CHECKING:
+    from pathlib import Path
+
+START_TIMEOUT = 120.0  # seconds; two on an idle machine, most of it imports
 TOLD_TIMEOUT = 60.0  # seconds; what is waited for comes at once, or after a broker's start
-STOP_TIMEOUT = 30.0  # seconds; the server's own deadline is shorter in these tests
-
-
-def lives(pid: int) -> bool:
-    """Whether the process is there, and no zombie."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
+STOP_TIMEOUT = 120.0  # seconds; the server's own deadline is shorter in these tests
 
 
 class ServerProcess:
@@ -41,6 +35,10 @@ class ServerProcess:
         self.cwd: Path | None = None  # where it runs; None is where we do
         self._flags = flags
         self._killed: list[int] = []
+
+    def more(self, *flags: str) -> None:
+        """More flags for the next start."""
+        self._flags += flags
 
     def command(self) -> list[str]:
         """What is run."""
@@ -75,31 +73,15 @@ class ServerProcess:
     def signal(self, number: int) -> None:
         """Send a signal to the running process; kill -9 ends its server process too, as a power cut would."""
         assert self.process is not None
-        family = self.servers() if number == signal.SIGKILL else []
-        self.process.send_signal(number)
-        for pid in family:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        self._killed += family
+        if number == signal.SIGKILL:
+            self._killed += kill_family(self.process.pid)
+        else:
+            self.process.send_signal(number)
 
     def servers(self) -> list[int]:
         """The processes that a supervisor has started, the oldest first; none where there is no supervisor."""
         assert self.process is not None
-        try:
-            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        except OSError:
-            return []
-        return [int(pid) for pid in children.split()]
-
-    def ports(self) -> set[int]:
-        """The local ports of its TCP connections over IPv4, as the kernel lists them."""
-        assert self.process is not None
-        inodes = set()
-        for one in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # closed since
-                inodes.add(os.readlink(one).removeprefix("socket:[").removesuffix("]"))
-        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        return {int(row[1].partition(":")[2], 16) for row in rows if row[9] in inodes}
+        return children(self.process.pid)
 
     async def wait(self) -> int:
         """Wait for its end; the exit code, negative for the signal that ended it."""

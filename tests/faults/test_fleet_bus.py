@@ -1,15 +1,21 @@
-"""Kafka dies, hangs, and is not there at the start: rooms on several servers go on through the database."""
+"""Kafka dies, hangs, refuses, loses its topics: rooms on several servers go on through the database."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import trio
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 
+from bus.topics import MESSAGES, TOPICS
 from tests.faults.fleet import lasting
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.faults.conftest import MakeFleet
+    from tests.faults.fleet import Fleet
 
 
 async def test_the_broker_is_killed_and_started_again(make_fleet: MakeFleet) -> None:
@@ -53,3 +59,50 @@ async def test_the_broker_is_away_at_the_start_and_comes_later(make_fleet: MakeF
         await fleet.until_on_bus()
         talk.note("the broker has come", "with Kafka")
         await talk.until_crossed("with Kafka", 300)
+
+
+async def test_the_topics_are_deleted(make_fleet: MakeFleet) -> None:
+    fleet = await make_fleet()
+    async with fleet.talking() as talk:
+        await fleet.until_on_bus()
+        names = [f"{fleet.name}.{topic.name}" for topic in TOPICS]
+        await as_admin(fleet, lambda admin: admin.delete_topics(names))
+        talk.note("the topics are deleted", "without topics")
+        await talk.until_crossed("without topics", 300)
+        for server in fleet.servers:
+            await server.until_told("is away")
+            await server.until_told("is back")  # one of them made the topics anew
+        talk.note("the topics are there again", "with topics again")
+        await talk.until_crossed("with topics again", 300)
+
+
+async def test_the_brokers_take_only_small_records(make_fleet: MakeFleet) -> None:
+    fleet = await make_fleet()
+    async with fleet.talking() as talk:
+        await fleet.until_on_bus()
+        name = f"{fleet.name}.{MESSAGES.name}"
+        await as_admin(fleet, bound(name, 150))  # bytes; no message fits
+        talk.note("the brokers refuse our records", "refused")
+        for server in fleet.servers:
+            await server.until_told("the brokers refuse a record (MessageSizeTooLargeError")
+            await server.until_told(f"`belfry bus status --bus {fleet.bus}` says what to set")
+        await talk.until_crossed("refused", 300)
+        await as_admin(fleet, bound(name, 1_048_588))
+        talk.note("they take them again", "after")
+        await talk.until_crossed("after", 300)
+
+
+async def as_admin(fleet: Fleet, do: Callable[[KafkaAdminClient], object]) -> None:
+    def run() -> None:
+        admin = KafkaAdminClient(bootstrap_servers=[fleet.kafka.address])
+        try:
+            do(admin)
+        finally:
+            admin.close()
+
+    await trio.to_thread.run_sync(run)
+
+
+def bound(topic: str, size: int) -> Callable[[KafkaAdminClient], object]:
+    change = ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": str(size)})
+    return lambda admin: admin.alter_configs([change])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import signal
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from bus.events import Order
 from bus.open import open_bus
 from bus.url import parse_url
 from chat.tokens import Tokens
+from tests.faults.fleet import FleetServer
 from tests.faults.test_stop import stubborn
 
 if TYPE_CHECKING:
@@ -24,11 +26,18 @@ if TYPE_CHECKING:
 
     from bus.events import Event
     from tests.faults.conftest import MakeFleet
-    from tests.faults.fleet import Fleet, FleetServer, Talk
+    from tests.faults.fleet import Fleet, Talk
 
 WITH_A_LOBBY = ("--first-rooms", "lobby")  # which those who visit come into
 
 _orders = itertools.count()
+
+
+class Tower(FleetServer):
+    """`belfry tower` in a process of its own."""
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "belfry", "tower", "--port", str(self.port), "--bus", self.bus]
 
 
 class Operator:
@@ -136,20 +145,22 @@ async def test_who_ignores_moving_is_closed_in_time(make_fleet: MakeFleet) -> No
     fleet = await make_fleet(2, *WITH_A_LOBBY)
     leaving, other = fleet.servers
     tokens = Tokens(fleet.secret.encode())
-    async with fleet.talking() as talk, trio.open_nursery() as nursery:
+    async with fleet.talking() as talk:
         await know_each_other(fleet)
-        for number in range(3):
-            token = tokens.issue(f"stubborn-{number}", "Stubborn", 3_600.0)
-            await nursery.start(partial(stubborn, leaving.port, token))
-        async with fleet.visit(leaving, "ada") as ada:
-            leaving.signal(signal.SIGTERM)
-            moving = await ada.hear("moving")
-            assert moving["url"] == other.url
-            assert await ada.tell("I stay", "n1") > 0  # between `moving` and the close it is served as ever
-            assert str(await ada.hear_close()) == "1012 server is moving"
-        assert await leaving.wait() == 0, leaving.told()
-        nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            for number in range(3):
+                token = tokens.issue(f"stubborn-{number}", "Stubborn", 3_600.0)
+                await nursery.start(partial(stubborn, leaving.port, token))
+            async with fleet.visit(leaving, "ada") as ada:
+                leaving.signal(signal.SIGTERM)
+                moving = await ada.hear("moving")
+                assert moving["url"] == other.url
+                assert await ada.tell("I stay", "n1") > 0  # between `moving` and the close it is served as ever
+                assert str(await ada.hear_close()) == "1012 server is moving"
+            assert await leaving.wait() == 0, leaving.told()
+            nursery.cancel_scope.cancel()
         await talk.until_acked(other)
+        await leaving.start()  # the history is read from the first one
 
 
 async def test_a_stop_while_the_bus_is_away(make_fleet: MakeFleet) -> None:
@@ -185,3 +196,30 @@ async def test_a_server_that_is_killed_while_it_drains(make_fleet: MakeFleet) ->
         talk.note("everybody is on the other", "after")
         await talk.until_acked(other)
         await leaving.start()
+
+
+async def test_with_a_tower_its_pace_is_taken_and_it_tells_where_to_go(make_fleet: MakeFleet) -> None:
+    fleet = await make_fleet(start=False)
+    tower = Tower(fleet.servers[0].data.with_name("tower"), fleet.db, fleet.bus, fleet.secret)
+    try:
+        for server in fleet.servers:
+            server.more(f"--tower={tower.url}")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tower.start)
+            nursery.start_soon(fleet.start)
+        leaving, other = fleet.servers
+        async with fleet.talking() as talk:
+            await know_each_other(fleet)
+            leaving.signal(signal.SIGTERM)
+            assert await leaving.wait() == 0, leaving.told()
+            assert f"the tower's pace, to {other.url}" in leaving.told()
+            await until(lambda: at(talk, other) == len(talk.run.clients))
+            await leaving.start()
+            talk.note(f"{leaving.id} is back; kill -9 of {other.id}", "killed")
+            await trio.sleep(2.5)
+            await other.kill()
+            await until(lambda: at(talk, leaving) == len(talk.run.clients))
+            await talk.until_acked(leaving)
+            await other.start()
+    finally:
+        await tower.end()

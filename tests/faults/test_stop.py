@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.faults.conftest import StartServer
     from tests.faults.process import ServerProcess
 
-TEST_TIMEOUT = 90.0  # seconds
+TEST_TIMEOUT = 180.0  # seconds
 
 UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -64,7 +64,7 @@ async def stop_and_start(run: Run, server: ServerProcess) -> None:
 async def test_a_stop_with_clients_of_every_kind_exits_0_inside_its_deadline(start_server: StartServer) -> None:
     server = await start_server("--drain-deadline", "4", "--reconnect-window", "0.2")
     address = read_address(server.url)
-    load = Load(clients=40, rooms=4, rate=100, seconds=math.inf, seed=1, backoff_cap=0.5)
+    load = Load(clients=40, rooms=4, rate=100, seconds=math.inf, seed=1, settle=120.0, backoff_cap=0.5)
     run = Run(load, address, store=server.history)
     with trio.fail_after(TEST_TIMEOUT):
         async with Api(address) as api, trio.open_nursery() as nursery:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from bus.events import Beat
-from chat.drain import plan_drain
+from bus.events import Leaving
+from chat.drain import evenly, plan_drain, sound
 from chat.handover import record
 from chat.live_room import LiveRoom
 from chat.room import Room
+from tests.simulation.machine import HANDSHAKES
 
 if TYPE_CHECKING:
+    from bus.events import Pace
     from tests.simulation.machine import Machine
     from tests.simulation.network import Wire
     from tests.simulation.world import World
 
 DEADLINE = 6.0  # seconds of a drain
-PACE = 3.0  # clients a second
+PATIENCE = 1.0  # seconds for a tower's answer, as in chat/pace.py
+LEAD = 0.25  # seconds before its moment that a client is told, as in chat/moving.py
 FREEZE = 3.0  # seconds until everything that was accepted must be answered, as in chat/handover/give.py
 TOLD = (0.05, 0.6)  # seconds in which the successor is told while the old one still serves
 PAUSE = (0.002, 0.1)  # seconds in which nobody serves
@@ -150,31 +154,62 @@ class Redeploy:
 
 
 class Drain:
-    """Move everybody from one machine to others, each at its moment; then it is gone, and later there is a new one."""
+    """Move everybody from one machine to others, each at its moment; then it is gone, and later there is a new one.
+
+    A tower is asked how fast and where to, as chat/pace.py does; without its answer it is found by what others say.
+    """
 
     def __init__(self, world: World, machine: Machine) -> None:
         self._world = world
         self._clockwork = world.clockwork
         self._machine = machine
+        self._ask = f"ask of {machine.boot}"
+        self._planned = False
 
     def begin(self) -> None:
-        """Tell everybody when and where to."""
-        machine = self._machine
+        """Say so, and ask."""
+        machine, now = self._machine, self._clockwork.now
         if machine.state != "ready" or not machine.alive or machine.upgrading:
             return
         self._clockwork.note("drain", machine.id)
-        machine.state = "draining"
-        wires = list(machine.wires)
-        plan = plan_drain(len(wires), DEADLINE, PACE)
-        for index, wire_ in enumerate(wires):
-            moment = plan.moment(index)
-            self.tell(wire_, moment)
-            self._clockwork.after(moment + 1.0, self._end, wire_)  # make before break takes less than a second
+        machine.change_to("draining")
         self._clockwork.after(DEADLINE, self._stop)
+        if machine.others.ready(now) and self._world.hints.up:
+            machine.pace_heard = self._answered
+            leaving = Leaving(machine.id, machine.boot, self._ask, len(machine.wires), DEADLINE, made_at=now)
+            self._world.hints.publish(machine, leaving)
+            self._clockwork.after(PATIENCE, self._plan, None)
+        else:
+            self._plan(None)
 
-    def tell(self, wire_: Wire, moment: float) -> None:
+    def _answered(self, pace: Pace) -> None:
+        if pace.ask == self._ask and pace.id == self._machine.id:
+            self._plan(pace)
+
+    def _plan(self, answer: Pace | None) -> None:
+        machine, now = self._machine, self._clockwork.now
+        if self._planned or not machine.alive:
+            return
+        self._planned = True
+        others = machine.others.ready(now)
+        pace, targets = machine.others.pace(now) or HANDSHAKES, evenly(machine.others.urls(now))
+        if answer is not None:
+            if math.isfinite(answer.per_second) and answer.per_second > 0.0:
+                pace = answer.per_second
+            targets = sound(answer.targets, self._world.url_of(machine.id)) or (targets if answer.targets else ())
+        wires = list(machine.wires)
+        plan = plan_drain(len(wires), DEADLINE - PATIENCE, pace, taken_over=bool(others), targets=targets)
+        for index, (wire_, url) in enumerate(zip(wires, plan.urls(), strict=False)):
+            moment = plan.moment(index)
+            self._clockwork.after(max(0.0, moment - LEAD), self.tell, wire_, min(moment, LEAD), url)
+            self._clockwork.after(moment + plan.grace + (0.0 if plan.grace else 0.1), self._end, wire_)
+
+    def tell(self, wire_: Wire, wait: float, url: str | None) -> None:
         """Tell one client when, and where to."""
-        wire_.down(("moving", moment, self._world.placed(self._machine)))
+        if self._machine.alive and wire_ in self._machine.wires:
+            to = self._machine.id if url is None else self._world.id_of(url)
+            self._world.judge_target(to, self._machine)
+            wire_.down(("moving", wait, to))
 
     def _end(self, wire_: Wire) -> None:
         if self._machine.alive and wire_ in self._machine.wires:
@@ -193,9 +228,8 @@ class Drain:
         if not machine.idle:
             self._clockwork.after(0.01, self._stop)
             return
-        machine.state = "stopped"
-        machine._tick()
-        self._world.hints.publish(machine, Beat(machine.id, machine.boot, machine.id, "", "stopped", 0, 0.0))
+        machine.tick()
+        machine.change_to("stopped")
         machine.alive = False
         self._world.hints.detach(machine)
         self._clockwork.after(self._clockwork.between(0.3, 2.0), self._world.boot, machine.id)

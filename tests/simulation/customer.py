@@ -63,13 +63,13 @@ class Customer:
 
     # --- connections -------------------------------------------------------------------------------------------
 
-    def dial(self, to: str, *, moved: bool = False) -> None:
+    def dial(self, to: str) -> None:
         """Open a connection; a second one while it moves."""
         if self._trying is not None:
             return
         machine = self.world.reach(to)
         if machine is None:
-            self._come_back(self.world.other(to) if moved or self.world.clockwork.chance(0.5) else to)
+            self._come_back(self.world.assigned(self.user) or self.world.other(self._home))
             return
         self._dials += 1
         opened = self._trying = Wire(self.world.clockwork, self, self._dials, machine)
@@ -156,7 +156,7 @@ class Customer:
 
     def _move(self, wire_: Wire, to: str) -> None:
         if self._moving is wire_:
-            self.dial(to, moved=True)
+            self.dial(to)
 
     def _joined(self, wire_: Wire, room: str, epoch: str, head: int, bodies: tuple[bytes, ...], gap: bool) -> None:
         position = self.positions.get(room)

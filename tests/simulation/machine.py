@@ -10,9 +10,10 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bus.events import Asked, Beat, Committed, Event, Members
+from bus.events import Asked, Beat, Committed, Event, Members, Pace
 from chat import wire
 from chat.live_room import LiveRoom
+from chat.others import Others
 from chat.peers import Peers
 from chat.room import Room
 from chat.session import _ahead, _start
@@ -32,6 +33,7 @@ HEADS = 1.0  # seconds between looks at the heads
 TICK = 0.2  # seconds between tellings of presence
 BEAT = 2.0  # seconds
 REACH = 5.0  # seconds for a room to get to the position that a client names
+HANDSHAKES = 20.0  # a second, that it says it takes
 BATCH = 8  # messages a transaction: small, so that there are many
 
 
@@ -52,6 +54,10 @@ class Machine:
         self.newcomers: dict[Wire, None] = {}  # connections that have not said hello
         self.joining = 0  # joins under way
         self.peers = Peers()
+        self.others = Others(id, world.url_of(id))
+        self.pace_heard: Callable[[Pace], None] = lambda pace: None
+        self.started_at = world.clockwork.now + 0.001 * world.boots
+        self.changed_at = world.clockwork.now  # when its state changed last
         self._loading: dict[str, list[Callable[[LiveRoom], None]]] = {}
         self._loading_heads: dict[str, int] = {}
         self._queue: deque[tuple[Draft, Wire]] = deque()
@@ -60,7 +66,8 @@ class Machine:
     def start(self) -> None:
         """Hear the bus, and begin with everything that happens again and again."""
         self.world.hints.attach(self)
-        for period, call in ((TICK, self._tick), (BEAT, self._beat), (HEADS, self._look)):
+        self._say_so()
+        for period, call in ((TICK, self.tick), (BEAT, self._beat), (HEADS, self._look)):
             self.clockwork.after(self.clockwork.between(0.0, period), self._again, period, call)
 
     def _again(self, period: float, call: Callable[[], None]) -> None:
@@ -302,8 +309,13 @@ class Machine:
         """An event of another boot."""
         self.peers.heard(origin, self.clockwork.now)
         if isinstance(event, Beat):
+            self.others.heard(event, self.clockwork.now, self.clockwork.now)
             if event.state == "stopped":
                 self._drop(origin)
+            return
+        if isinstance(event, Pace):
+            self.pace_heard(event)
+        if not event.room:
             return
         live = self.rooms.get(event.room)
         if live is None:
@@ -340,14 +352,28 @@ class Machine:
         for live in self.rooms.values():
             live.presence.drop_origin(origin, self.clockwork.now)
 
+    def change_to(self, state: str) -> None:
+        """Be in another state, and say so at once."""
+        self.state, self.changed_at = state, self.clockwork.now
+        self._say_so()
+
+    def _say_so(self) -> None:
+        now = self.clockwork.now
+        url, sessions = self.world.url_of(self.id), len(self.wires)
+        beat = Beat(
+            self.id, self.boot, url, "", self.state, sessions, HANDSHAKES, made_at=now, started_at=self.started_at
+        )  # fmt: skip
+        self.world.hints.publish(self, beat)
+
     def _beat(self) -> None:
         if not self.frozen:
-            self.world.hints.publish(self, Beat(self.id, self.boot, self.id, "", self.state, len(self.wires), 0.0))
+            self._say_so()
         self.peers.bus(self.world.hints.up, self.clockwork.now)
         for origin in self.peers.expired(self.clockwork.now):
             self._drop(origin)
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """Tell what became of presence."""
         if self.frozen:
             return
         now = self.clockwork.now

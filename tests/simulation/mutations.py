@@ -11,15 +11,16 @@ from unittest import mock
 
 import msgspec
 
-from bus.events import Beat
+from bus.events import Beat, Target
 from chat import peers
 from chat.presence import Presence
 from chat.room import Room
+from tests.simulation import changes
 from tests.simulation import machine as machine_module
 from tests.simulation.changes import Drain, Redeploy
 from tests.simulation.machine import Machine
 from tests.simulation.storage import Outcome, Storage
-from tests.simulation.world import World
+from tower import fleet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -174,17 +175,22 @@ def a_handover_says_that_it_stopped() -> dict[Any, dict[str, Any]]:
 
 
 def a_drain_sends_to_whoever_leaves() -> dict[Any, dict[str, Any]]:
-    """Clients are sent to any server, ready or not."""
-    return {World: {"place": lambda self, ready, leaving: self.clockwork.rng.choice(self.ids)}}
+    """A server that leaves believes everybody, itself too."""
+    return {changes: {"evenly": lambda urls: (Target("http://s0:80", 1.0),), "sound": lambda targets, own: ()}}
+
+
+def a_tower_sends_to_whoever_leaves() -> dict[Any, dict[str, Any]]:
+    """The fold takes who leaves for ready."""
+    return {fleet: {"_state": lambda text: "ready" if text == "draining" else text}}
 
 
 def a_drain_forgets_some() -> dict[Any, dict[str, Any]]:
     """Some clients are closed without having been told."""
     original = Drain.tell
 
-    def tell(self: Drain, wire: Any, moment: float) -> None:
+    def tell(self: Drain, wire: Any, wait: float, url: str | None) -> None:
         if wire.number % 3:
-            original(self, wire, moment)
+            original(self, wire, wait, url)
 
     return {Drain: {"tell": tell}}
 
@@ -207,6 +213,7 @@ ALL: dict[Callable[[], dict[Any, dict[str, Any]]], set[str]] = {
     handover_does_not_wait_for_acks: {"unacknowledged", "no", "broken"},
     a_handover_says_that_it_stopped: {"flickered"},
     a_drain_sends_to_whoever_leaves: {"misled"},
+    a_tower_sends_to_whoever_leaves: {"misled"},
     a_drain_forgets_some: {"broken"},
 }
 

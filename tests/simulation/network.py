@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
+
+from bus.events import Beat
 
 if TYPE_CHECKING:
     from bus.events import Event
     from tests.simulation.clockwork import Clockwork
+    from tests.simulation.controller import Controller
     from tests.simulation.customer import Customer
     from tests.simulation.machine import Machine
 
@@ -99,24 +103,30 @@ class Hints:
 
     def __init__(self, clockwork: Clockwork, *, faithful: bool) -> None:
         self._clockwork = clockwork
-        self._machines: dict[str, Machine] = {}  # by boot
+        self._machines: dict[str, Machine | Controller] = {}  # by boot
         self.up = True
+        self.since = -math.inf  # since when, if it was down before
         self.loss = 0.0 if faithful else clockwork.between(0.0, 0.3)
         self.doubling = clockwork.between(0.0, 0.2)
         self.faithful = faithful
         self.cuts: set[frozenset[str]] = set()  # pairs of machines, by id, that do not hear each other
+        self._beats: dict[str, tuple[Machine | Controller, Beat]] = {}  # by the server's id
         self._free: dict[tuple[str, str], float] = {}  # when the last record from one boot to another arrives
 
-    def attach(self, machine: Machine) -> None:
-        """From now on it hears."""
+    def attach(self, machine: Machine | Controller) -> None:
+        """From now on it hears; and what each server said last of itself, for that topic is read from its beginning."""
         self._machines[machine.boot] = machine
+        for sender, beat in self._beats.values():
+            self._clockwork.after(self._delay(sender, machine), self._arrive, machine, sender, beat)
 
     def detach(self, machine: Machine) -> None:
         """It hears no more."""
         self._machines.pop(machine.boot, None)
 
-    def publish(self, sender: Machine, event: Event) -> None:
+    def publish(self, sender: Machine | Controller, event: Event) -> None:
         """Tell all others, some time."""
+        if isinstance(event, Beat) and self.up:
+            self._beats[event.id] = sender, event
         for machine in self._machines.values():
             if machine is sender or not self.up or frozenset((machine.id, sender.id)) in self.cuts:
                 continue
@@ -124,7 +134,7 @@ class Hints:
                 if not self._clockwork.chance(self.loss):
                     self._clockwork.after(self._delay(sender, machine), self._arrive, machine, sender, event)
 
-    def _delay(self, sender: Machine, machine: Machine) -> float:
+    def _delay(self, sender: Machine | Controller, machine: Machine | Controller) -> float:
         seconds = self._clockwork.rng.expovariate(1 / 0.005)
         if not self.faithful:
             return self._clockwork.between(0.1, 3.0) if self._clockwork.chance(LATE) else seconds
@@ -132,13 +142,13 @@ class Hints:
         arrives = self._free[way] = max(self._free.get(way, 0.0), self._clockwork.now + seconds)
         return arrives - self._clockwork.now
 
-    def _arrive(self, machine: Machine, sender: Machine, event: Event) -> None:
+    def _arrive(self, machine: Machine | Controller, sender: Machine | Controller, event: Event) -> None:
         if machine.boot in self._machines:
             machine.heard(sender.boot, event)
 
     def heal(self) -> None:
         """The bus is back: everybody knows that it may have missed something."""
-        self.up = True
+        self.up, self.since = True, self._clockwork.now
         self.cuts.clear()
         for machine in list(self._machines.values()):
             machine.missed()

@@ -14,8 +14,9 @@ from unittest import mock
 from belfry.audit.checker import Checker
 from tests.simulation.changes import Drain, Redeploy
 from tests.simulation.clockwork import Clockwork
+from tests.simulation.controller import Controller
 from tests.simulation.customer import Customer
-from tests.simulation.machine import Machine
+from tests.simulation.machine import BEAT, Machine
 from tests.simulation.network import Hints
 from tests.simulation.storage import Storage
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 TALK = 14.0  # seconds in which things happen
 REST = 60.0  # seconds in which it must have come to rest, after everything was mended
+HEARD = 1.0  # seconds after which everybody has heard of a server's new state, where the bus carries all
 TELLING = 15.0  # seconds after which presence is true everywhere: the lease, the grace, and a telling
 
 
@@ -61,7 +63,11 @@ class World:
         self.checker = Checker()
         self.happened: dict[str, int] = {}
         self.misled = 0  # clients told to move to where nobody takes them
-        self._boots = 0
+        self.boots = 0
+        self.lied = False
+        self.controllers = [Controller(self, number) for number in range(rng.choice((0, 1, 1, 2)))]
+        for controller in self.controllers:
+            controller.start()
         for id in self.ids:
             self.boot(id)
         self.customers = [self._customer(number) for number in range(rng.randint(2, 5))]
@@ -80,6 +86,14 @@ class World:
         """A room's id."""
         return self.names.index(room) + 1
 
+    def url_of(self, id: str) -> str:
+        """Where clients find a server."""
+        return f"http://{id}:80"
+
+    def id_of(self, url: str) -> str:
+        """Which server that is."""
+        return url.removeprefix("http://").partition(":")[0]
+
     # --- machines ----------------------------------------------------------------------------------------------
 
     def boot(self, id: str) -> None:
@@ -88,8 +102,8 @@ class World:
             self._boot(id).start()
 
     def _boot(self, id: str) -> Machine:
-        self._boots += 1
-        machine = self.machines[id] = Machine(self, id, f"{id}-{self._boots}")
+        self.boots += 1
+        machine = self.machines[id] = Machine(self, id, f"{id}-{self.boots}")
         self.clockwork.note("boot", machine.boot)
         return machine
 
@@ -101,23 +115,35 @@ class World:
 
     def reach(self, id: str) -> Machine | None:
         """Whoever takes connections under this id."""
-        machine = self.machines[id]
-        return machine if machine.alive and machine.state == "ready" else None
+        machine = self.machines.get(id)
+        return machine if machine is not None and machine.alive and machine.state == "ready" else None
 
     def other(self, id: str) -> str:
         """Where a client tries next: the next one of its list."""
-        return self.ids[(self.ids.index(id) + 1) % len(self.ids)]
+        at = self.ids.index(id) if id in self.ids else 0
+        return self.ids[(at + 1) % len(self.ids)]
 
-    def placed(self, leaving: Machine) -> str:
-        """Where a client of a server that leaves goes: to one that takes it, if there is any."""
-        ready = [id for id in self.ids if id != leaving.id and self.reach(id) is not None]
-        chosen = self.place(ready, leaving.id)
-        self.misled += bool(ready) and chosen not in ready
-        return chosen
+    def assigned(self, user: str) -> str | None:
+        """Where a tower sends a client that found nobody; None when there is none, or it does not know."""
+        for controller in self.controllers:
+            if (to := controller.assign(user)) is not None:
+                self.judge_target(to, None)
+                return to
+        return None
 
-    def place(self, ready: list[str], leaving: str) -> str:
-        """One of those that are ready; where there is none, the server itself, which comes back."""
-        return self.clockwork.rng.choice(ready) if ready else leaving
+    def judge_target(self, to: str, leaving: Machine | None) -> None:
+        """A client is sent there: is that wrong, and could have been known?"""
+        others = [id for id in self.ids if id != to and (leaving is None or id != leaving.id)]
+        better = any(self.reach(id) is not None and self._known(id) for id in others)
+        if not self.hints.faithful or not self.hints.up or self.lied or not better:
+            return
+        machine = self.machines.get(to)
+        wrong = machine is None or machine is leaving or (machine.state != "ready" and self._known(to))
+        self.misled += wrong and (machine is None or machine.alive)
+
+    def _known(self, id: str) -> bool:
+        """Whether everybody has heard how this server is."""
+        return self.clockwork.now - max(self.machines[id].changed_at, self.hints.since + BEAT) > HEARD
 
     # --- what happens ------------------------------------------------------------------------------------------
 
@@ -142,13 +168,15 @@ class World:
         event(self.clockwork.rng.choice(self.ids))
 
     def _planned_events(self) -> list[Callable[[str], None]]:
-        return [self._redeploy, self._redeploy, self._failed_redeploy, self._drain, self._slow_store]
+        return [self._redeploy, self._redeploy, self._failed_redeploy, self._drain, self._drain, self._slow_store,
+                self._tower_down]  # fmt: skip
 
     def _any_events(self) -> list[Callable[[str], None]]:
         unfaithful = [] if self.hints.faithful else [self._part]
         return [
             self._redeploy, self._redeploy, self._failed_redeploy, self._drain, self._kill, self._cut, self._cut,
-            self._bus_down, self._store_down, self._unknown, self._slow_store, *unfaithful,
+            self._tower_down, self._tower_lies, self._bus_down, self._store_down, self._unknown, self._slow_store,
+            *unfaithful,
         ]  # fmt: skip
 
     def _redeploy(self, id: str, fails: bool = False) -> None:
@@ -168,6 +196,21 @@ class World:
             self.clockwork.note("kill", machine.boot)
             machine.kill()
             self.clockwork.after(self.clockwork.between(0.3, 10.0), self.boot, id)
+
+    def _tower_down(self, id: str) -> None:
+        if self.controllers:
+            self.clockwork.note("tower down")
+            self._tower_is(self.clockwork.rng.choice(self.controllers), False)
+
+    def _tower_is(self, controller: Controller, up: bool) -> None:
+        controller.up = up
+        if not up:
+            self.clockwork.after(self.clockwork.between(0.5, 8.0), self._tower_is, controller, True)
+
+    def _tower_lies(self, id: str) -> None:
+        self.lied = True
+        for controller in self.controllers:
+            controller.lies = True
 
     def _cut(self, id: str) -> None:
         customer = self.clockwork.rng.choice(self.customers)

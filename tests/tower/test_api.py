@@ -99,7 +99,10 @@ async def test_a_verb_reaches_its_server_as_an_order(caplog: pytest.LogCaptureFi
         answer = await home.ask("POST", "/v1/servers/s1/drain", json={"per_second": 50, "deadline": 20})
         assert answer.status_code == 202
         told = answer.json()
-        assert told["says"] == "100 people will be moved over about 2 s to s2; then it stops"
+        assert (
+            told["says"]
+            == "100 people will be moved over about 2 s to s2; it is cordoned then, to be stopped or uncordoned"
+        )
         (order,) = [event for event in home.heard if isinstance(event, Order)]
         assert (order.id, order.order, order.verb) == ("s1", told["order"], "drain")
         assert (order.per_second, order.deadline) == (50.0, 20.0)

@@ -7,13 +7,14 @@ import { test } from "node:test";
 import { options } from "../../tower/web/js/acts.js";
 import { connectionWords, isStale } from "../../tower/web/js/connection.js";
 import { calm, stateOf, together, totals, versions } from "../../tower/web/js/fleet.js";
+import { History } from "../../tower/web/js/history.js";
 import { matches, pressed, sorted } from "../../tower/web/js/order.js";
 import { current, headline, measured, places, told, verdict, worthTelling } from "../../tower/web/js/rollout.js";
 import { drainWords } from "../../tower/web/js/row.js";
 import { paths } from "../../tower/web/js/sparkline.js";
 import { EventCutter } from "../../tower/web/js/sse.js";
 import { Token } from "../../tower/web/js/token.js";
-import { count, large, listed, millis, moment, rate, sentence, span } from "../../tower/web/js/words.js";
+import { count, large, listed, millis, moment, rate, sentence, span, took } from "../../tower/web/js/words.js";
 import { withoutFigures, wrongWords } from "../../tower/web/js/wrong.js";
 import { FakeStorage } from "./fakes.mjs";
 
@@ -36,6 +37,7 @@ test("figures as people read them", () => {
   assert.deepEqual([-1, 0.9, 99, 100, 5_999, 6_000, 172_799, 172_800].map(span), [
     "0 s", "0 s", "99 s", "1 min", "99 min", "1 h", "47 h", "2 days",
   ]);
+  assert.deepEqual([-1, 4.94, 12.6, 200].map(took), ["0 s", "4.9 s", "12 s", "3 min"]);
   assert.deepEqual([[], ["a"], ["a", "b"], ["a", "b", "c", "d"], ["a", "b", "c", "d", "e"]].map((names) => listed(names)), [
     "", "a", "a and b", "a, b, c and d", "a, b, c and 2 more",
   ]);
@@ -113,6 +115,17 @@ test("the fleet's history is the sum of its servers', and one late beat is no de
   assert.ok(together([one, wild], 1).length <= 201);
 });
 
+test("what the tower before this one told of the last minutes stays known", () => {
+  const history = new History();
+  const told = (points, now) => history.complete([server("s1", "ready", { history: points })], now)[0].history;
+  assert.deepEqual(told([[100, 1, 0], [102, 2, 0]], 102), [[100, 1, 0], [102, 2, 0]]);
+  assert.deepEqual(told([[104, 3, 0]], 104), [[100, 1, 0], [102, 2, 0], [104, 3, 0]]);
+  assert.deepEqual(told([], 104), [[100, 1, 0], [102, 2, 0], [104, 3, 0]]);
+  assert.deepEqual(told([[102, 9, 0], [104, 3, 0]], 401), [[102, 9, 0], [104, 3, 0]], "what the tower says counts");
+  history.complete([], 401);
+  assert.deepEqual(told([[402, 1, 0]], 402), [[402, 1, 0]]);
+});
+
 test("servers by name as people count, by what was pressed, and equal ones by name", () => {
   const fleet = [server("s10", "ready", { sessions: 5 }), server("s2", "down"), server("s1", "ready", { sessions: 5 })];
   const ids = (sorting) => sorted(fleet, sorting).map(({ id }) => id);
@@ -145,7 +158,7 @@ test("small lines are drawn from zero, end at now, and break where beats were mi
 
 test("a drain's progress", () => {
   const drain = { to_move: 1_204, moved: 812, per_second: 100, eta_s: 3.2 };
-  assert.equal(drainWords(drain), "812 of 1,204 moved, about 4 s left, 100/s");
+  assert.equal(drainWords(drain), "812 of 1,204 moved,\nabout 4 s left, 100/s");
   assert.equal(drainWords({ ...drain, per_second: 0, eta_s: 0 }), "812 of 1,204 moved");
   assert.equal(drainWords({ ...drain, moved: 1_204 }), "1,204 moved");
 });
@@ -154,7 +167,8 @@ test("a rollout's headline, places and verdict", () => {
   const it = rollout([step("began"), step("starting", "s1"), step("handed", "s1"), step("starting", "s2")]);
   assert.equal(headline(it), "Rolling out 1 → 2, server 2 of 3");
   assert.deepEqual(places(it).map(({ server: id, stage }) => `${id}:${stage}`), ["s1:done", "s2:now", ":waits"]);
-  assert.equal(verdict(it, 109), "Running for 9 s: 0 sockets handed over, none told to reconnect");
+  assert.equal(verdict(it, 109), "Running for 9 s");
+  assert.equal(verdict({ ...it, drained: 1 }, 109), "Running for 9 s: 0 sockets handed over, 1 told to reconnect");
   const done = { ...it, state: "done", ended_at: 112, moved: 5_000, drained: 3, longest_stall_ms: 84.4 };
   assert.equal(headline(done), "Rolled out 1 → 2");
   assert.equal(verdict(done, 999), "Done in 12 s: 5,000 sockets handed over, 3 told to reconnect, longest stall 84 ms");

@@ -40,6 +40,7 @@ class TinyServer:
     opened: int = 0  # websockets so far
     most: int = 0  # open at once
     answers: list[int] = field(default_factory=list)  # HTTP statuses for the next upgrades, instead of accepting
+    retry_after: bytes = b"0"  # seconds, said with those
     commits: bool = True  # else a send is acknowledged and forgotten
     on_message: Callable[[str, Frame], list[Frame]] = lambda user, frame: [frame]
     on_joined: Callable[[Frame], list[Frame]] = lambda frame: [frame]
@@ -69,7 +70,7 @@ class TinyServer:
         if self.answers:
             status = self.answers.pop(0)
             with trio.move_on_after(1.0):
-                await request.reject(status, extra_headers=[(b"Retry-After", b"0")], body=b"no")
+                await request.reject(status, extra_headers=[(b"Retry-After", self.retry_after)], body=b"no")
             return
         socket = await request.accept(subprotocol=wire.SUBPROTOCOL)
         try:

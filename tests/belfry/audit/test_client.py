@@ -13,7 +13,7 @@ from belfry.audit.backoff import Backoff
 from belfry.audit.checker import Checker
 from belfry.audit.client import UNANSWERED, Account, Client
 from belfry.audit.meter import Meter
-from belfry.audit.observation import Closed, Joined, Observation, Saw
+from belfry.audit.observation import Closed, Joined, Observation, Saw, Told
 from belfry.audit.readers import Readers
 
 if TYPE_CHECKING:
@@ -212,6 +212,59 @@ async def test_503_and_1013_are_come_back_to() -> None:
         await here.server.close_all(1013)
         await until(lambda: here.server.opened == 4 and one.connected)
         assert here.meter.errors["HTTP 503"] == 2
+
+
+async def test_retry_after_is_waited_for() -> None:
+    async with house(answers=[503], retry_after=b"1") as here:
+        began = trio.current_time()
+        await here.enter("one")
+        assert trio.current_time() - began >= 1.0
+
+
+async def test_who_has_to_come_back_is_counted_once_everybody_was_there() -> None:
+    async with house() as here:
+        one, _ = await here.enter("one"), await here.enter("two")
+        here.meter.arrived = True
+        await here.server.close_all(4001)
+        await until(lambda: one.attempts == 2 and all(client.connected for client in here.clients))
+        assert here.meter.attempts == 4
+        assert [wave.attempts for wave in here.meter.herd.waves()] == [2]
+        assert (one.reconnects, here.meter.reconnects, here.meter.away.total) == (1, 2, 2)
+        await one.leave()
+        assert (one.reconnects, one.attempts) == (1, 2)
+
+
+async def test_a_client_that_moves_is_never_without_a_connection() -> None:
+    async with house() as here:
+        one = await here.enter("one")
+        await here.server.move_all(10)
+        await until(lambda: one.link is not None and one.link.number == 2)
+        await until(lambda: len(here.server.sockets) == 1)
+        assert (one.reconnects, here.meter.away.total) == (1, 0)
+
+
+async def test_presence_is_told_to_the_checker() -> None:
+    async with house() as here:
+        await here.enter("one")
+        await here.enter("two")
+        ada = {"id": "ada", "name": "Ada"}
+        await here.server.tell_all({"t": "presence", "room": ROOM, "joined": [ada], "left": ["u-one"], "count": 2})
+        await here.server.tell_all({"t": "presence", "room": ROOM, "joined": [], "left": [], "count": 2})
+        await until(lambda: sum(isinstance(seen, Told) for seen in here.seen) == 2)
+        told = next(seen for seen in here.seen if isinstance(seen, Told))
+        assert (told.room, told.joined, told.left) == (ROOM, ("ada",), ("u-one",))
+        assert here.found() == {"flickered": 1}
+
+
+async def test_deliveries_are_timed_but_not_what_was_said_before_one_came() -> None:
+    async with house() as here:
+        one = await here.enter("one")
+        await here.say(one, "a", "b")
+        await here.everybody_at(2)
+        await here.enter("two")
+        await here.everybody_at(2)
+        assert here.meter.delivered == 4
+        assert here.meter.waits.deliveries.total == 2
 
 
 async def test_a_server_that_is_not_there_is_waited_for() -> None:

@@ -17,7 +17,7 @@ export class Badge {
    */
   constructor(element, again) {
     this.#element = element;
-    this.#now = h("button", { type: "button", class: "link", onclick: again, hidden: true }, "now");
+    this.#now = h("button", { type: "button", class: "link", onclick: again, hidden: true });
     element.append(h("span", { class: "dot", "aria-hidden": "true" }), this.#text, this.#counting, this.#now, this.#age);
   }
 
@@ -31,5 +31,6 @@ export class Badge {
     this.#counting.hidden = words.counting === "";
     this.#age.hidden = words.age === "";
     this.#now.hidden = !words.now;
+    say(this.#now, words.now ? "now" : "");
   }
 }

@@ -7,6 +7,7 @@ import { isStale } from "./connection.js";
 import { byId, say } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Gate } from "./gate.js";
+import { History } from "./history.js";
 import { Notes } from "./notes.js";
 import { current } from "./rollout.js";
 import { Servers } from "./servers.js";
@@ -21,7 +22,7 @@ const TOAST_MS = 6_000; // long enough to read two lines
 
 const token = new Token();
 const api = new Api(() => token.value);
-const feed = new Feed("/v1/events", () => token.value, { state: connection, fleet: show, note: (note) => notes.add(note, fleet?.servers.map(({ id }) => id) ?? []) });
+const feed = new Feed("/v1/events", () => token.value, { state: connection, fleet: came, note: (note) => notes.add(note, fleet?.servers.map(({ id }) => id) ?? []) });
 const gate = new Gate(byId("gate-form"), (given) => {
   token.keep(given);
   feed.start();
@@ -44,23 +45,33 @@ const servers = new Servers(
   },
   (server, verb) => acts.open(server, verb),
 );
+const history = new History();
 let fleet = null; // the last that came
 let rollouts = []; // those of before, newest first
 let told = ""; // the rollout that ran when they were last asked for
+let lost = null; // the status by which the token that was kept was refused
 let toasting = null;
+let drawing = null;
 
 function connection(state) {
   const refused = state.name === "refused";
   if (refused) {
     const tried = token.value !== null;
     token.forget();
+    if (tried && byId("gate").hidden) {
+      lost = state.status; // but where anybody may look, one may still do that
+      feed.start();
+      return;
+    }
     for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
     byId("app").hidden = true;
     byId("gate").hidden = false;
-    gate.ask(state.status, tried);
+    gate.ask(lost ?? state.status, tried || lost !== null);
+    lost = null;
     document.title = "Belfry tower";
   } else if (state.name === "live") {
     gate.passed();
+    lost = null;
     byId("gate").hidden = true;
     told = "";
   }
@@ -68,8 +79,16 @@ function connection(state) {
   tick();
 }
 
-function show(latest) {
-  fleet = latest;
+/** Draw what came last: when several have come since, as after a page was held up, those between are history. */
+function came(latest) {
+  drawing ??= setTimeout(() => {
+    drawing = null;
+    draw();
+  });
+  fleet = { ...latest, servers: history.complete(latest.servers, latest.now) };
+}
+
+function draw() {
   summary.show(fleet);
   story.show(current(fleet.rollout, rollouts, fleet.now), fleet.now);
   servers.show(fleet);

@@ -1,6 +1,6 @@
 /** A rolling redeploy, told: what happens now, what happened at each server, how it ended. Pure. */
 
-import { count, counted, millis, span } from "./words.js";
+import { count, counted, millis, span, took } from "./words.js";
 
 /** 0.1.0 → 0.2.0, or the version alone where it stays the same. */
 export function versionsOf({ version_from: from, version_to: to }) {
@@ -19,10 +19,10 @@ export function measured({ moved, drained, stall_ms: stall }) {
 /** How a rollout stands or ended, in one line. */
 export function verdict(rollout, now) {
   const figures = measured({ ...rollout, stall_ms: rollout.longest_stall_ms });
-  const took = span(Math.max(0, (rollout.ended_at ?? now) - rollout.began_at));
-  if (rollout.state === "done") return `Done in ${took}: ${figures}`;
-  if (rollout.state === "failed") return `Failed after ${took}${rollout.why ? `: ${rollout.why}` : ""}`;
-  return `Running for ${took}: ${figures}`;
+  const seconds = (rollout.ended_at ?? now) - rollout.began_at;
+  if (rollout.state === "done") return `Done in ${took(seconds)}: ${figures}`;
+  if (rollout.state === "failed") return `Failed after ${took(seconds)}${rollout.why ? `: ${rollout.why}` : ""}`;
+  return `Running for ${span(seconds)}${rollout.moved + rollout.drained > 0 ? `: ${figures}` : ""}`;
 }
 
 /** The headline. */

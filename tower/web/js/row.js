@@ -8,11 +8,11 @@ import { count, millis, NOTHING, rate, span } from "./words.js";
 export const VERBS = { cordon: "Cordon", uncordon: "Uncordon", drain: "Drain", abort: "Abort" };
 const LATE = 6; // seconds; three missed beats
 
-/** How far a drain is, in words. Pure. */
+/** How far a drain is, in two short lines. Pure. */
 export function drainWords({ to_move: all, moved, per_second: pace, eta_s: eta }) {
   if (moved >= all) return `${count(moved)} moved`;
-  const rest = eta > 0 ? `, about ${span(Math.ceil(eta))} left` : "";
-  return `${count(moved)} of ${count(all)} moved${rest}${pace > 0 ? `, ${rate(pace)}/s` : ""}`;
+  const rest = [eta > 0 && `about ${span(Math.ceil(eta))} left`, pace > 0 && `${rate(pace)}/s`].filter(Boolean);
+  return [`${count(moved)} of ${count(all)} moved`, rest.join(", ")].filter(Boolean).join(",\n");
 }
 
 export class Row {
@@ -32,7 +32,7 @@ export class Row {
   #limit = h("span", { class: "sub" });
   #age = h("span");
   #verbs = {};
-  #seen = true;
+  #seen = false; // until the observer says so
   #latest = null;
 
   constructor(id) {
@@ -76,7 +76,7 @@ export class Row {
     say(this.#limit, server.handshakes_per_second > 0 ? `of ${count(server.handshakes_per_second)}` : "");
     say(this.#age, server.age_s < 2.5 ? "now" : `${span(server.age_s)} ago`);
     mark(this.#age, "class", server.age_s >= LATE && server.state !== "stopped" ? "late" : null);
-    for (const [verb, button] of Object.entries(this.#verbs)) button.hidden = !state.verbs.includes(verb);
+    this.#offer(state.verbs);
     this.#latest = [server.history, now];
     if (this.#seen) this.#draw();
   }
@@ -89,6 +89,12 @@ export class Row {
 
   #draw() {
     this.#spark.show(...this.#latest);
+  }
+
+  #offer(verbs) {
+    const focused = Object.values(this.#verbs).includes(document.activeElement) ? document.activeElement : null;
+    for (const [verb, button] of Object.entries(this.#verbs)) button.hidden = !verbs.includes(verb);
+    if (focused?.hidden) this.#verbs[verbs[0]]?.focus(); // the keyboard stays with the server whose state it changed
   }
 
   #showDrain(drain) {

@@ -32,6 +32,9 @@ export function span(seconds) {
   return `${Math.floor(s / 86_400)} days`;
 }
 
+/** 4.9 s, 12 s, 3 min: how long something took. */
+export const took = (seconds) => (seconds < 10 ? `${tenths.format(Math.max(0, seconds))} s` : span(seconds));
+
 /** 14:02:11, by the reader's clock. */
 export const clock = (unix) => time.format(unix * 1_000);
 
