@@ -17,6 +17,7 @@ from chat_world import until
 import belfry
 from belfry.audit.address import read_address
 from belfry.audit.run import Load, Run
+from belfry.supervisor.again import VARIABLE
 from tests.faults.process import ServerProcess, lives
 from tests.faults.story import Story, new_seed
 
@@ -136,6 +137,12 @@ class Redeployed(Supervised):
     def planned(self) -> bool:
         """Whether the planned fault is still to come."""
         return (self.code / FAULT).exists()
+
+    async def until_begun_again(self) -> None:
+        """Wait until the supervisor has replaced itself: the environment it began with has what it told itself."""
+        assert self.process is not None
+        environ = Path(f"/proc/{self.process.pid}/environ")
+        await until(lambda: VARIABLE.encode() in environ.read_bytes())
 
     @property
     def server(self) -> int:

@@ -207,7 +207,7 @@ async def test_new_code_is_told_and_the_supervisor_is_new_too(start: Start) -> N
         await server.until_alone()
         (record,) = [one for one in server.records() if one["event"].startswith("redeployed")]
         assert record["version"].startswith("9.")
-        await trio.sleep(2.0)
+        await server.until_begun_again()
         await server.redeploy()
         assert any(line.startswith("newly redeploying") for line in server.lines()), talk.about()
         nobody_noticed(talk)
