@@ -18,6 +18,8 @@ from belfry.supervisor.run import _command, _environ, given_listeners, run_fleet
 if TYPE_CHECKING:
     from pathlib import Path
 
+SECRET = "Zr8pQ1xLw93mTb5yVc7dKs2hNf6gJe4a"
+
 # What systemd does: the sockets at 3 and up, and the pid of whom they are for.
 ACTIVATED = """\
 import os, sys
@@ -76,9 +78,9 @@ def test_a_fleet_without_ports_or_with_one_file_for_two() -> None:
     settings = read_settings("fleet", {}, {})
     with pytest.raises(Wrong, match="needs --ports"):
         run_fleet(settings, {}, {})
-    flags = {"ports": "8001,8002", "db": "sqlite:////tmp/x.db"}
+    flags = {"ports": "8001,8002", "db": "sqlite:////tmp/x.db", "bus": "memory:"}
     with pytest.raises(Wrong, match=r"--db.*a SQLite file has one writer, and 2 ports are 2 servers"):
-        run_fleet(read_settings("fleet", flags, {}), flags, {})
+        run_fleet(read_settings("fleet", flags, {}), flags, {"BELFRY_SECRET": SECRET})
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
@@ -92,4 +94,4 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
             run_up(read_settings("up", flags, {}), flags, {})
         flags = {"ports": port, "db": "mysql://u:p@127.0.0.1:1/x", "bus": "memory:"}
         with pytest.raises(Wrong, match=port):
-            run_fleet(read_settings("fleet", flags, {}), flags, {})
+            run_fleet(read_settings("fleet", flags, {}), flags, {"BELFRY_SECRET": SECRET})
