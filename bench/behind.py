@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.errors import Unmeasured
 from bench.fleet import FleetStage, Seat
+from bench.ground import sql
 from bench.load import Load
 from bench.mysql import ms
 from bench.report import Table, Target
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 DATABASE = "mysql"
 RECORDS = 100_000
 WRITERS = len(CORES)  # processes: they must be done before the server that stands still notices that it did
-STANDING = 4.5  # seconds; after 7 it would send its clients away, and up to 2 of them have passed at the stop
+STANDING = 6.0  # seconds; after 7 since its last beat it would send its clients away
+BEAT = 10.0  # seconds to wait for one; they come every 2
 TRIES = 3  # of standing still for so short
 NEAR, FAR = "near", "far"
 PUBLISHERS = 4  # in each room
@@ -58,6 +60,7 @@ def table(generator: Generator, ground: Ground, pace: Pace) -> tuple[Table, list
             _, behind = stage.servers()
             with _writers(stage.plot.bus, behind.position(FAR)[0]) as writers:
                 before = {name: behind.metric(name) or 0.0 for name in (SKIPPED, FILLED)}
+                _wait_beat(stage.plot.db)
                 stood = _pile_up(behind, writers)
                 seen = stage.run(load(WATCHED)).seen
             if stood <= STANDING:
@@ -95,6 +98,14 @@ def _hear(writer: subprocess.Popen[bytes], word: bytes) -> None:
     assert writer.stdout is not None
     if writer.stdout.readline().strip() != word:
         raise Unmeasured("a process that was to write records ended before")
+
+
+def _wait_beat(db: str) -> None:
+    """Wait until the server that will be behind has just beaten."""
+    asked = "SELECT seen_at FROM server WHERE id = 's1'"
+    before, deadline = sql(db, asked), time.monotonic() + BEAT
+    while sql(db, asked) == before and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _pile_up(server: Server, writers: list[subprocess.Popen[bytes]]) -> float:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from db.store import Store
 
 PAGE = 100  # messages: aligned, so that whoever is about as far behind needs the same; 20 KB at 200 B
-RUN = 5  # pages in one read of the store: 500 rows, 5 ms of the event loop
+RUN = 2  # pages in one read of the store: 200 rows, 2 to 4 ms of the event loop, in which nobody else has a turn
 KEEP_BYTES = 16_777_216  # of all pages kept: 80,000 messages of 200 B, the last 4,000 of 20 rooms
 KEEP = 30.0  # seconds without a reader: a wave of resumes is over long before
 

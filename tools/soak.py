@@ -49,15 +49,14 @@ class Fleet:
     process: subprocess.Popen[bytes] = field(init=False)
 
     def start(self) -> None:
-        """Start the supervisor, or one more that adopts what a killed one left; return when all ports answer."""
+        """Start the supervisor, or one more that adopts what a killed one left; return when it can be told SIGHUP."""
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(self.command, env=self.environ, cwd=ROOT, stdout=out, stderr=out)
         deadline = time.monotonic() + START_TIMEOUT
-        for port in self.ports:
-            while not _answers(port):
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit(f"soak: the fleet did not start: {self.log.read_text()[-1_000:]}")
-                time.sleep(LOOK)
+        while not (all(map(_answers, self.ports)) and _hears_sighup(self.process.pid)):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"soak: the fleet did not start: {self.log.read_text()[-1_000:]}")
+            time.sleep(LOOK)
 
     def servers(self) -> list[int]:
         """The pids of its servers: found by a mark that they inherit, for not all are this supervisor's children."""
@@ -127,6 +126,7 @@ def _services(args: argparse.Namespace, directory: Path) -> Iterator[tuple[str, 
     if not args.fleet:
         yield None
         return
+    sys.path.insert(0, str(ROOT))
     from compose.services import Kafka, Mysql
 
     with Mysql(directory / "mysql") as mysql, Kafka(directory / "kafka") as kafka:
@@ -224,7 +224,7 @@ class Events:
             self._kill()
             return
         deadline = time.monotonic() + REDEPLOY_TIMEOUT
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and fleet.process.poll() is None:
             for event in fleet.events(at):
                 if str(event.get("event")).startswith(DONE):
                     self._worst = max(self._worst, float(event.get("stall_ms", 0.0)))
@@ -257,6 +257,14 @@ def _answers(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _hears_sighup(pid: int) -> bool:
+    """Whether the process catches it: whoever does not yet ends by it."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"SigCgt:\s+([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text())
+        return found is not None and bool(int(found[1], 16) >> (signal.SIGHUP - 1) & 1)
+    return False
 
 
 def _free_ports(count: int) -> list[int]:

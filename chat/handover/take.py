@@ -95,12 +95,13 @@ class Taker:
 
     async def settled(self, report: Report) -> None:
         """After a moment of service, let the predecessor go."""
-        await trio.sleep(SETTLE)
         try:
+            await trio.sleep(SETTLE)
             await self._channel.send(record.encode(record.Settled(report.moved, report.stall_ms)))
         except ChannelBroken as error:
             log.info("the predecessor was gone already: %s", error)
-        self._channel.close()
+        finally:
+            self._channel.close()
 
     # --- while the predecessor serves --------------------------------------------------------------------------
 

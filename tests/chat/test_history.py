@@ -16,9 +16,9 @@ from chat import history
 from chat.history import PAGE, RUN, History
 from chat.live_room import LiveRoom
 from chat.metrics import Metrics
+from chat.room import Room
 from db.errors import StoreUnavailable
-from db.records import LiveRoom as StoredRoom
-from db.records import MessageRecord, RoomRecord
+from db.records import MessageRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,8 +53,7 @@ class Rows:
 def world(head: int, *, stored: int | None = None) -> tuple[History, Rows, LiveRoom]:
     """A history over a room with this head."""
     rows = Rows(head if stored is None else stored)
-    room = RoomRecord(7, "lobby", "", "e1", head, "u", NOW, NOW, NOW)
-    return History(cast("Store", rows), Metrics()), rows, LiveRoom(StoredRoom(room, [], {}))
+    return History(cast("Store", rows), Metrics()), rows, LiveRoom(Room("lobby", 7, "e1", head, []), {})
 
 
 def numbers(bodies: Sequence[bytes]) -> list[int]:

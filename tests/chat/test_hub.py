@@ -51,7 +51,7 @@ async def all_talk_and_hear(houses: list[House], clients_each: int = 3, pause: f
 
     async def run(house: House, name: str) -> None:
         client = await house.client(name)
-        await client.join(after=[epoch, 0])
+        joined = await client.join(after=[epoch, 0])  # with what the others have said already
         async with trio.open_nursery() as nursery:
 
             async def speak() -> None:
@@ -61,7 +61,7 @@ async def all_talk_and_hear(houses: list[House], clients_each: int = 3, pause: f
                     await trio.sleep(pause)
 
             nursery.start_soon(speak)
-            frames: list[dict[str, Any]] = []
+            frames: list[dict[str, Any]] = joined["messages"]
             while len(frames) < total:
                 frame = await client.hear("message", "joined", room=ROOM)
                 frames += frame["messages"] if frame["t"] == "joined" else [frame]

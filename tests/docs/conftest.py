@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from compose.services.ports import free_port
+from tests.family import kill_family, wait_gone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -54,10 +55,16 @@ class Server:
         self.port = int(opened["addresses"][0].rpartition(":")[2])
 
     def kill(self, number: int = signal.SIGKILL) -> int:
-        """Send a signal and wait for the end; the exit code."""
+        """Send a signal and wait for the end, with kill -9 for that of what it started too; the exit code."""
         assert self._process is not None
-        self._process.send_signal(number)
-        return self._process.wait(timeout=40)
+        family: list[int] = []
+        if number == signal.SIGKILL:
+            family = kill_family(self._process.pid)
+        else:
+            self._process.send_signal(number)
+        code = self._process.wait(timeout=40)
+        wait_gone(family)
+        return code
 
     async def guest(self, name: str) -> str:
         """A guest's token."""
