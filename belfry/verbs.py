@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ ROLLOUTS = 10  # verdicts that `rollout status` shows
 ERASE = "\r\x1b[K"
 CLEAR = "\x1b[H\x1b[J"
 
+ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 RATE = Number(0, 1_000_000, whole=False)
 DEADLINE = Duration(0, 3_600)
 
@@ -207,6 +209,8 @@ def _server(verb: str, flags: Mapping[str, str]) -> str:
     server = flags.get("server", "")
     if not server:
         raise Wrong(f"`belfry {verb}` needs a server's id; e.g. belfry {verb} s1 (`belfry servers` lists them)")
+    if not ID.fullmatch(server):
+        raise Wrong(f'"{server[:60]}" (argument) is no server\'s id; give 1-64 of A-Z a-z 0-9 . _ -')
     return server
 
 

@@ -126,6 +126,7 @@ def _services(args: argparse.Namespace, directory: Path) -> Iterator[tuple[str, 
     if not args.fleet:
         yield None
         return
+    sys.path.insert(0, str(ROOT))
     from compose.services import Kafka, Mysql
 
     with Mysql(directory / "mysql") as mysql, Kafka(directory / "kafka") as kafka:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LEASE = 6.5  # seconds: three beats of 2 s missed, and half a second for the last one's way
 LIVE = 1.0  # seconds between two beats' making from which their pace of arrival says anything
+SAME = 1e-5  # seconds between two tellings of one beat: the table keeps microseconds
 KEEP_STOPPED = 600.0  # seconds a server that said goodbye is still shown
 KEEP_DOWN = 86_400.0  # seconds one that fell silent is: somebody has to look at it
 BOOTS = 4  # of one id that are remembered: the serving, its successor, a stranger, and one more
@@ -49,6 +50,7 @@ class Boot:
     heard_at: float  # when its newest beat came
     first_seen: float
     skew: float  # seconds our clock is ahead of its; 0 until known otherwise
+    by_row: bool = False  # whether the newest was told by the table, which tells less than the bus
 
     @property
     def started_at(self) -> float:
@@ -119,8 +121,9 @@ class Fleet:
             self._bound(known)
         else:
             made = beat.made_at - boot.beat.made_at
-            if made <= 0:
+            if made < -SAME or (made <= SAME and not boot.by_row):
                 return False
+            boot.by_row = False
             if not beat.started_at:
                 beat = msgspec.structs.replace(beat, started_at=boot.beat.started_at)
             # Much sooner it comes out of a log, much later it has waited for the bus.
@@ -137,6 +140,8 @@ class Fleet:
         known = self._known.get(row.id)
         boot = known.boots.get(row.boot) if known else None
         if boot is not None:
+            if row.seen_at.timestamp() - boot.beat.made_at <= SAME:
+                return False
             told = msgspec.structs.replace(
                 boot.beat, state=row.state, sessions=row.connections, made_at=row.seen_at.timestamp()
             )
@@ -145,7 +150,10 @@ class Fleet:
                 row.id, row.boot, row.url, row.version, row.state, row.connections, 0.0,
                 made_at=row.seen_at.timestamp(), started_at=row.started_at.timestamp(),
             )  # fmt: skip
-        return self.beat(told, now)
+        taken = self.beat(told, now)
+        if taken:
+            self._known[row.id].boots[row.boot].by_row = True
+        return taken
 
     def hears(self, something: bool, now: float) -> None:
         """Whether beats can reach us at this moment; told again and again."""

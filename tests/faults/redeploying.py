@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 from chat_world import until
@@ -17,6 +17,7 @@ from chat_world import until
 import belfry
 from belfry.audit.address import read_address
 from belfry.audit.run import Load, Run
+from belfry.supervisor.again import VARIABLE
 from tests.faults.process import ServerProcess, lives
 from tests.faults.story import Story, new_seed
 
@@ -45,6 +46,8 @@ def at(place):
         os.kill(os.getpid(), 9)
     elif how == "raise":
         raise RuntimeError("a fault on purpose")
+    elif how == "pause":
+        time.sleep(1)
     elif how == "stop":
         os.kill(os.getpid(), 19)
     else:
@@ -71,7 +74,40 @@ TAKER = {
 }
 
 
-class Redeployed(ServerProcess):
+class Supervised(ServerProcess):
+    """A process that supervises servers."""
+
+    def records(self) -> list[dict[str, Any]]:
+        """What it logged."""
+        said = []
+        for line in self.log.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                record = json.loads(line)
+                if isinstance(record, dict) and "event" in record:
+                    said.append(record)
+        return said
+
+    def lines(self) -> list[str]:
+        """What it logged, the words only."""
+        return [str(record["event"]) for record in self.records()]
+
+    async def until_told_by_anybody(self, what: str) -> None:
+        """Wait until a process of it has logged this, the supervisor or one that lost it."""
+        await until(lambda: what in "\n".join(self.lines()))
+
+    async def redeploy(self) -> str:
+        """SIGHUP, and wait until it is over; the line that tells how it went."""
+        before = len(self.ends())
+        self.signal(signal.SIGHUP)
+        await until(lambda: len(self.ends()) > before)
+        return self.ends()[-1]
+
+    def ends(self) -> list[str]:
+        """How each redeploy went, in a line."""
+        return [line for line in self.lines() if line.startswith(("redeployed ", "redeploy failed"))]
+
+
+class Redeployed(Supervised):
     """`belfry up` that runs from its own copy of the packages."""
 
     def __init__(self, data: Path, *flags: str) -> None:
@@ -102,23 +138,11 @@ class Redeployed(ServerProcess):
         """Whether the planned fault is still to come."""
         return (self.code / FAULT).exists()
 
-    def lines(self) -> list[str]:
-        """What it logged, the words only."""
-        said = []
-        for line in self.log.read_text(errors="replace").splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                said.append(str(json.loads(line)["event"]))
-        return said
-
-    async def redeploy(self) -> str:
-        """SIGHUP, and wait until it is over; the line that tells how it went."""
-        before = len(self._ends())
-        self.signal(signal.SIGHUP)
-        await until(lambda: len(self._ends()) > before)
-        return self._ends()[-1]
-
-    def _ends(self) -> list[str]:
-        return [line for line in self.lines() if line.startswith(("redeployed ", "redeploy failed"))]
+    async def until_begun_again(self) -> None:
+        """Wait until the supervisor has replaced itself: the environment it began with has what it told itself."""
+        assert self.process is not None
+        environ = Path(f"/proc/{self.process.pid}/environ")
+        await until(lambda: VARIABLE.encode() in environ.read_bytes())
 
     @property
     def server(self) -> int:

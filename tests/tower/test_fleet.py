@@ -191,6 +191,17 @@ def test_a_row_is_a_beat_that_tells_less() -> None:
     assert not by_bus.row(row(one), START + 2.2)
 
 
+def test_a_row_that_comes_before_its_beat_does_not_hide_it() -> None:
+    fleet = Fleet()
+    one = beat(made_at=START + 0.123456, sessions=4, to_move=10, moved=6, state="draining")
+    assert fleet.row(row(one), START + 0.2)
+    assert fleet.beat(one, START + 0.3)
+    assert fleet.servers(START + 0.3)["s1"].beat.to_move == 10
+    assert not fleet.beat(one, START + 0.4)
+    assert not fleet.row(row(one), START + 0.5)
+    assert fleet.servers(START + 0.5)["s1"].beat.to_move == 10
+
+
 # --- what is shown ---------------------------------------------------------------------------------------------
 
 
