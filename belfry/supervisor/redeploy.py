@@ -145,9 +145,11 @@ def _is_settled(answer: messages.FromServer) -> bool:
 
 
 async def _until_settled(old: Child, answer: messages.FromServer | None) -> None:
-    """The old process's word that its successor lives. Raises _BothGone if it saw it die."""
+    """The old process's word that its successor lives. Raises _BothGone if it saw it die, _Kept if it gave nothing."""
     with trio.move_on_after(END_TIMEOUT), suppress(ChildFailed):  # dead itself: nobody can tell
         answer = answer or await old.hear()
+    if isinstance(answer, messages.Kept):
+        raise _Kept(answer.why)  # whatever the successor thinks: who has the connections serves on
     if answer is not None and not _is_settled(answer):
         raise _BothGone("the successor failed right after it had the sockets")
 

@@ -132,11 +132,15 @@ class Giver:
         except (ChannelBroken, msgspec.MsgspecError) as error:
             raise HandoverFailed(f"the successor ended while it was told: {error}") from None
         except trio.TooSlowError:
+            await self._say_back()
             raise HandoverFailed(f"the successor was not ready within {TOLD_TIMEOUT:g} s") from None
         except HandoverFailed:
+            await self._say_back()
             raise
         except Exception:
-            raise _mistake() from None
+            failed = _mistake()
+            await self._say_back()
+            raise failed from None
         frozen_at = time.monotonic()
         plan = None
         try:
@@ -301,8 +305,7 @@ class Giver:
     async def _take_back(self, plan: _Plan | None) -> None:
         """Serve on, as if nothing had been."""
         server = self._server
-        with trio.move_on_after(1.0), contextlib.suppress(ChannelBroken):  # dead is as good as told
-            await self._say(record.Back())
+        await self._say_back()
         self._channel.close()
         if self._released:
             with trio.move_on_after(LOCK_PATIENCE) as patience:
@@ -319,6 +322,10 @@ class Giver:
         self._door.thaw()
         server.readers.thaw()
         server.sessions.frozen = server.beats.held = False
+
+    async def _say_back(self) -> None:
+        with trio.move_on_after(1.0), contextlib.suppress(ChannelBroken):  # dead is as good as told
+            await self._say(record.Back())
 
     # --- when the successor serves -----------------------------------------------------------------------------
 

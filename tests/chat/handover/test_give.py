@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import socket
@@ -273,6 +274,7 @@ async def test_a_second_handover_and_one_while_draining_are_refused(tmp_path: Pa
             with pytest.raises(HandoverFailed) as caught:
                 await old.server.hand_over(Channel(ours), NoLock())
             refused.append(str(caught.value))
+            peer.channel.close()
 
         with theirs:
             await World(old).give(play)
@@ -348,10 +350,12 @@ async def take_from(
                 if failed is None:
                     from client_frames import text
 
-                    client.send(text('{"t":"typing","room":"lobby"}'))
+                    with contextlib.suppress(OSError):
+                        client.send(text('{"t":"typing","room":"lobby"}'))
                     with trio.fail_after(60):
                         await trio.lowlevel.wait_readable(client)
-                    got = client.recv(1_000)
+                    with contextlib.suppress(OSError):
+                        got = client.recv(1_000)
                 nursery.cancel_scope.cancel()
     return got, failed
 
@@ -362,9 +366,10 @@ async def test_a_giver_that_dies_when_all_was_said_is_followed(tmp_path: Path) -
     assert b'"typing"' in got
 
 
-async def test_a_giver_that_dies_before_is_not(tmp_path: Path) -> None:
-    _, failed = await take_from(tmp_path, told)
-    assert "ended before everything was told" in str(failed)
+async def test_one_that_dies_before_is_followed_without_its_connections(tmp_path: Path) -> None:
+    got, failed = await take_from(tmp_path, told)
+    assert failed is None
+    assert got == b""
 
 
 @pytest.mark.parametrize("step", [told, over])
