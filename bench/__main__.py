@@ -133,7 +133,7 @@ def _scenario(
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few minutes instead of twenty: shorter, coarser")
+    parser.add_argument("--quick", action="store_true", help="about fifteen minutes instead of fifty: shorter, coarser")
     parser.add_argument(
         "--only",
         type=_names,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ARRIVALS = 250.0  # clients that connect a second; half of what a server takes by default
 ARRIVE_TIMEOUT = 60.0  # seconds, beyond ARRIVALS, until all are in their rooms
+LEAVING = "leaving"
 TICK = 0.02  # seconds between looks at how much is due
 ACCOUNTS_AT_ONCE = 10
 
@@ -74,7 +75,8 @@ class Run:
     stop: trio.Event = field(default_factory=trio.Event)  # set it to end the talking
 
     def observe(self, observation: Observation) -> None:
-        self.checker.observe(observation)
+        if self.phase != LEAVING:  # the verdict is made; what others are told of those who leave now is true
+            self.checker.observe(observation)
         if self.also is not None:
             self.also(observation)
 
@@ -218,7 +220,7 @@ class Run:
         return self.checker.verdict()
 
     async def _leave(self) -> None:
-        self.phase = "leaving"
+        self.phase = LEAVING
         async with trio.open_nursery() as nursery:
             for client in self.clients:
                 nursery.start_soon(client.leave)
