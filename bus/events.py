@@ -37,9 +37,13 @@ class Members(msgspec.Struct, frozen=True, tag="members"):
 
 
 class Asked(msgspec.Struct, frozen=True, tag="asked"):
-    """A server that has just begun with a room asks the others who is in it there."""
+    """A server that has just begun with a room asks the others who is in it there.
+
+    `doubt`: it knows of somebody elsewhere, and may have missed that they left: who has nobody there says that, too.
+    """
 
     room: str
+    doubt: bool = False
 
 
 class Typing(msgspec.Struct, frozen=True, tag="typing"):

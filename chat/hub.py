@@ -245,7 +245,7 @@ class Hub:
                 case Members():
                     self.roster.heard(origin, live, event)
                 case Asked():
-                    self.roster.asked(live)
+                    self.roster.asked(live, doubt=event.doubt)
                 case TypingEvent():
                     self._tell(live, wire.Typing(event.room, wire.User(event.user_id, event.user_name)))
                 case Read():
@@ -256,6 +256,10 @@ class Hub:
 
     def _heard_while_loading(self, event: Event) -> None:
         loading = self._loading.get(event.room)
+        if isinstance(event, Asked):
+            if event.doubt:
+                self.roster.asked_of_none(event.room)
+            return
         if loading is None:
             return
         if isinstance(event, Committed):

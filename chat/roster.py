@@ -80,13 +80,17 @@ class Roster:
     def ask(self, live: LiveRoom) -> None:
         """Ask the other servers who is in this room there."""
         if self._quiet() is not None:
-            self._publish(Asked(live.order.name))
+            self._publish(Asked(live.order.name, bool(live.presence.origins())))
 
-    def asked(self, live: LiveRoom) -> None:
-        """Another server asks who is here: everybody, at once."""
+    def asked(self, live: LiveRoom, *, doubt: bool = False) -> None:
+        """Another server asks who is here: everybody, at once; nobody, if it thinks that there may be somebody."""
         here = live.presence.here()
-        if here:
+        if here or doubt:
             self._publish(Members(live.order.name, here, [], whole=True, made_at=time.time()))
+
+    def asked_of_none(self, room: str) -> None:
+        """The same for a room that nobody here is in."""
+        self._publish(Members(room, [], [], whole=True, made_at=time.time()))
 
     def heard(self, origin: str, live: LiveRoom, members: Members) -> None:
         """Another server tells who came and went there, or all who are there."""

@@ -40,6 +40,7 @@ class Service(ABC):
         self.port = port or free_port()
         self.log = self.directory / f"{self.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self.elsewhere: int | None = None  # the pid, where another process has started it
         self._paused = False
         self._log_from = 0  # where the log of the last start begins
 
@@ -123,9 +124,11 @@ class Service(ABC):
 
     @property
     def pid(self) -> int:
-        if self._process is None:
-            raise ServiceError(f"{self.name} does not run")
-        return self._process.pid
+        if self._process is not None:
+            return self._process.pid
+        if self.elsewhere is not None:
+            return self.elsewhere
+        raise ServiceError(f"{self.name} does not run")
 
     def log_of_start(self) -> str:
         """What it logged since the last start."""

@@ -35,12 +35,14 @@ class Shared:
         told = self._directory / f"{kind.name}.port"
         with self._lock(f"{kind.name}.lock"):
             # Who started it may have been killed, and it with them.
-            if told.exists() and not is_free(port := int(told.read_text())):
-                return kind(self._directory / kind.name, port)
+            if told.exists() and not is_free(port := int(told.read_text().split()[0])):
+                found = kind(self._directory / kind.name, port)
+                found.elsewhere = int(told.read_text().split()[1])
+                return found
             service = kind(self._directory / kind.name)
             service.start()
             self._started.append((service, told))
-            told.write_text(str(service.port))
+            told.write_text(f"{service.port} {service.pid}")
             return service
 
     def __enter__(self) -> Self:

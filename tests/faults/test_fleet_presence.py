@@ -37,27 +37,6 @@ def news(frame: dict[str, Any]) -> list[tuple[str, str]]:
     return [*(("+", user["id"]) for user in frame["joined"]), *(("-", user) for user in frame["left"])]
 
 
-async def test_a_user_on_two_servers_is_there_once_and_moves_without_flicker(make_fleet: MakeFleet) -> None:
-    fleet = await make_fleet(2, "--first-rooms", "lobby")
-    here, there = fleet.servers
-    await fleet.until_on_bus()
-    async with fleet.visit(here, "near") as near, fleet.visit(there, "far") as far:
-        await until_said(near, ("+", "far"))
-        await said(near, QUIET)
-        await said(far, QUIET)
-        async with fleet.visit(here, "ada"):
-            async with fleet.visit(there, "ada"):
-                assert await said(near, QUIET) == await said(far, QUIET) == [("+", "ada")]
-                async with fleet.visit(there, "late") as late:
-                    late_sees = (await late.join())["members"]
-                assert [user["id"] for user in late_sees] == ["ada", "far", "late", "near"]
-            assert [one for one in await said(near, GRACE + QUIET) if one[1] == "ada"] == []
-        async with fleet.visit(there, "ada"):
-            assert [one for one in await said(near, GRACE + QUIET) if one[1] == "ada"] == []
-        assert await said(near, GRACE + QUIET) == [("-", "ada")]
-        assert [one for one in await said(far, QUIET) if one[1] == "ada"] == [("-", "ada")]
-
-
 async def test_a_dead_servers_members_leave_once_and_who_came_back_stays(make_fleet: MakeFleet) -> None:
     fleet = await make_fleet(2, "--first-rooms", "lobby")
     doomed, other = fleet.servers
@@ -75,23 +54,6 @@ async def test_a_dead_servers_members_leave_once_and_who_came_back_stays(make_fl
             assert await said(watch, QUIET) == []
             await doomed.start()
             assert await said(watch, LEASE + QUIET) == []
-
-
-async def test_who_came_and_went_while_the_broker_was_away(make_fleet: MakeFleet) -> None:
-    fleet = await make_fleet(2, "--first-rooms", "lobby")
-    here, there = fleet.servers
-    await fleet.until_on_bus()
-    async with fleet.visit(there, "watch") as watch, fleet.visit(here, "stays"):
-        async with fleet.visit(here, "goes"):
-            await until_said(watch, ("+", "goes"))
-            await trio.to_thread.run_sync(fleet.kafka.kill)
-            await trio.sleep(1.0)
-        async with fleet.visit(here, "comes"):
-            await trio.sleep(LEASE)  # in which nobody may leave for the broker's silence
-            assert [one for one in await said(watch, 0.5) if one[0] == "-"] == []
-            await trio.to_thread.run_sync(fleet.kafka.start)
-            told = await until_said(watch, ("+", "comes"), ("-", "goes"))
-            assert sorted(told + await said(watch, LEASE)) == [("+", "comes"), ("-", "goes")]
 
 
 async def test_the_last_of_a_room_who_went_while_the_broker_was_away(make_fleet: MakeFleet) -> None:
