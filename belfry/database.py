@@ -131,7 +131,9 @@ async def opened(
 
     with ExitStack() as stack:
         if isinstance(place, Remote):
-            applied = await _made_if_empty(place.url)
+            from db.mysql_migrations import make_mysql
+
+            applied = await make_mysql(place.url)
             store = await open_store(place.url, migrate=False)
             lock: StoreLock = NoLock()
         else:
@@ -146,14 +148,6 @@ async def opened(
         finally:
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await store.aclose()
-
-
-async def _made_if_empty(url: MysqlUrl) -> list[Applied]:
-    from db.mysql_migrations import migrate_mysql, status_mysql
-
-    if (await status_mysql(url)).applied:
-        return []
-    return await migrate_mysql(url)
 
 
 def migrated(applied: Sequence[Applied]) -> str:

@@ -16,6 +16,7 @@ from chat.frames import text_frame
 from chat.gaps import Gaps
 from chat.history import History
 from chat.live_room import MARKS, LiveRoom
+from chat.presence import GRACE
 from chat.room import WINDOW_MESSAGES
 from chat.roster import Roster
 from db.errors import StoreUnavailable
@@ -228,7 +229,7 @@ class Hub:
                 continue
             if isinstance(event, Beat):
                 if event.state == "stopped":
-                    self.roster.drop(origin, self._rooms.values())
+                    self.roster.drop(origin, self._rooms.values(), GRACE)
                 self.fleet(event)
                 continue
             if isinstance(event, FLEET):

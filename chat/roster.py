@@ -103,12 +103,16 @@ class Roster:
             live.presence.leave_elsewhere(origin, user_id, now)
         self._changed(live)
 
-    def drop(self, origin: str, rooms: Iterable[LiveRoom]) -> None:
-        """A boot is over: its members leave all rooms, at once."""
+    def drop(self, origin: str, rooms: Iterable[LiveRoom], grace: float = 0.0) -> None:
+        """A boot is over: its members leave all rooms together, unless they come elsewhere within the grace.
+
+        After a planned stop they are on their way, and what tells of their arrival may be later than what tells of the
+        stop; after a lease's end they had their time.
+        """
         self.peers.ended(origin)
         now = trio.current_time()
         for live in rooms:
-            if live.presence.drop_origin(origin, now):
+            if live.presence.drop_origin(origin, now + grace):
                 self._changed(live)
 
     def _changed(self, live: LiveRoom) -> None:

@@ -37,17 +37,36 @@ async def migrate_mysql(url: MysqlUrl, known: tuple[Migration, ...] | None = Non
     """
     known = migrations("mysql") if known is None else known
     async with _connected(url) as connection:
-        name = f"belfry.migrate.{hashlib.sha256(url.name.encode()).hexdigest()[:16]}"  # 64 characters are allowed
-        with trio.fail_after(LOCK + ASK):
-            ((taken,),) = (await connection.run(f"SELECT GET_LOCK('{name}', {LOCK})".encode()))[0].rows
-        if taken != 1:
-            raise StoreUnavailable(
-                f"another one has been migrating {url} for over {LOCK} s: wait for it, then try again"
-            )
+        await _take_turn(connection, url)
         status = await _status(connection, url, known)
         if status.too_new:
             raise _made_by_newer(status, url)
         return [await _apply(connection, migration) for migration in status.pending]
+
+
+async def make_mysql(url: MysqlUrl) -> list[Applied]:
+    """Fill an empty database; one that another fills at this moment is waited for, one that is behind stays so.
+
+    What was applied by this call. Raises StoreUnusable and StoreUnavailable.
+    """
+    known = migrations("mysql")
+    async with _connected(url) as connection:
+        if not (await _status(connection, url, known)).pending:
+            return []
+        await _take_turn(connection, url)
+        status = await _status(connection, url, known)
+        if status.applied:
+            return []
+        return [await _apply(connection, migration) for migration in status.pending]
+
+
+async def _take_turn(connection: Connection, url: MysqlUrl) -> None:
+    """Wait until nobody else migrates this database, and keep others from it for as long as the connection is open."""
+    name = f"belfry.migrate.{hashlib.sha256(url.name.encode()).hexdigest()[:16]}"  # 64 characters are allowed
+    with trio.fail_after(LOCK + ASK):
+        ((taken,),) = (await connection.run(f"SELECT GET_LOCK('{name}', {LOCK})".encode()))[0].rows
+    if taken != 1:
+        raise StoreUnavailable(f"another one has been migrating {url} for over {LOCK} s: wait for it, then try again")
 
 
 async def status_mysql(url: MysqlUrl, known: tuple[Migration, ...] | None = None) -> Status:

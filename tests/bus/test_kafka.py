@@ -242,9 +242,18 @@ async def test_more_partitions_are_read_too(kafka_url: KafkaUrl, monkeypatch: py
         await heard.until(lambda: heard.missed > missed)  # it began anew
         third = KafkaBus(kafka_url, "s3")  # knows of all six
         async with running(third):
-            for number in range(50):
-                third.publish(Committed(f"room{number}", 1, "k3f9", 1, [b"{}"]))
-            await heard.until_count(50)
+            rooms = {f"room{number}" for number in range(50)}  # some of them in each of the six
+
+            async def again_and_again() -> None:
+                while True:  # who begins anew hears what comes from then on: which is when, nobody tells
+                    for room in rooms:
+                        third.publish(Committed(room, 1, "k3f9", 1, [b"{}"]))
+                    await trio.sleep(0.3)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(again_and_again)
+                await heard.until(lambda: {event.room for _, event in heard.events} >= rooms)
+                nursery.cancel_scope.cancel()
 
 
 # --- records -----------------------------------------------------------------------------------------------------
