@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from db.errors import StoreUnavailable
+from db.mysql_migrations import make_mysql
 from db.open import open_store
+from db.url import MysqlUrl
 
 if TYPE_CHECKING:
     from db.records import RolloutRecord, ServerRecord
@@ -37,6 +39,8 @@ class LateStore:
         try:
             while self._store is None:
                 try:
+                    if isinstance(self._url, MysqlUrl):  # empty when a whole fleet is started for the first time
+                        await make_mysql(self._url)
                     self._store = await open_store(self._url, migrate=False)
                 except StoreUnavailable as error:
                     if str(error) != self._why:
