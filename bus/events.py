@@ -5,7 +5,12 @@ Each is one frozen struct; `made_at` (Unix seconds by the maker's clock) lets a 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Committed(msgspec.Struct, frozen=True, tag="committed"):
@@ -21,6 +26,25 @@ class Committed(msgspec.Struct, frozen=True, tag="committed"):
     first_seq: int
     bodies: list[bytes]
     made_at: float = 0.0
+
+
+def joined(events: Sequence[Event]) -> list[Event]:
+    """These events, with the commits of one room that follow each other made one: so each member gets one write.
+
+    A later commit moves up to the one before it; nothing else depends on where it stands among other events.
+    """
+    found: list[Event] = []
+    last: dict[tuple[str, str], int] = {}  # (room, epoch) -> where its newest commit stands in `found`
+    for event in events:
+        if isinstance(event, Committed):
+            at = last.get((event.room, event.epoch))
+            before = found[at] if at is not None else None
+            if isinstance(before, Committed) and before.first_seq + len(before.bodies) == event.first_seq:
+                found[at] = msgspec.structs.replace(before, bodies=before.bodies + event.bodies)  # type: ignore[index]
+                continue
+            last[event.room, event.epoch] = len(found)
+        found.append(event)
+    return found
 
 
 class Members(msgspec.Struct, frozen=True, tag="members"):

@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bus.events import Asked, Beat, Committed, Leaving, Members, Order, Pace, Read, Revoked, Rollout, RoomDeleted
+from bus.events import (
+    Asked,
+    Beat,
+    Committed,
+    Leaving,
+    Members,
+    Order,
+    Pace,
+    Read,
+    Revoked,
+    Rollout,
+    RoomDeleted,
+    joined,
+)
 from bus.events import Typing as TypingEvent
 from chat import wire
 from chat.errors import Refused
@@ -222,8 +235,8 @@ class Hub:
             del self._held[:-HELD_EVENTS]  # what falls out is found by numbers and by the look at all heads
             return
         self.roster.peers.heard(origin, trio.current_time())
-        for event in events:
-            self._metrics.bus_received += 1
+        self._metrics.bus_received += len(events)
+        for event in joined(events):
             if isinstance(event, Revoked):
                 self.revoked()
                 continue
