@@ -24,14 +24,15 @@ class LiveRoom:
     """A room's order, its members here, who is present, and read marks."""
 
     __slots__ = (
-        "filling", "idle_since", "marks", "marks_dirty", "marks_version", "members", "members_json", "news", "order",
-        "pins", "presence", "presence_due",
+        "filling", "idle_since", "marks", "marks_dirty", "marks_version", "members", "members_json",
+        "members_named", "news", "order", "pins", "presence", "presence_due",
     )  # fmt: skip
 
     def __init__(self, order: Room, marks: dict[str, int]) -> None:
         self.order = order
         self.members: dict[Session, Outbox] = {}
-        self.members_json: bytes | None = None  # encoded for `joined`, until somebody comes or goes
+        self.members_json = b""  # encoded for `joined`, as of `members_named`
+        self.members_named = -1  # of `presence.named`
         self.presence = Presence()
         self.presence_due = 0.0
         self.news: dict[str, str | None] = {}  # what the other servers are not told yet: user id -> name, None for left

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chat.session import Session
 
 TICK = 0.1  # seconds between tellings in a small room
+SERVERS_TICK = 0.3  # seconds between tellings to other servers: while thousands move, each room has news all the time
 TICK_PER_MEMBER = 0.000_5  # and longer in large ones: 5,000 members are told each 2.5 s
 
 
@@ -71,7 +72,8 @@ class Roster:
         """The members as they go into `joined`; None where they are too many to name."""
         if live.presence.count > NAMED:
             return None
-        if live.members_json is None:
+        if live.members_named != live.presence.named:
+            live.members_named = live.presence.named
             live.members_json = wire.encode([wire.User(i, n) for i, n in live.presence.members()])
         return live.members_json
 
@@ -116,19 +118,21 @@ class Roster:
                 self._changed(live)
 
     def _changed(self, live: LiveRoom) -> None:
-        live.members_json = None
         self._dirty.add(live)
 
     # --- tellings ----------------------------------------------------------------------------------------------
 
     async def tick(self) -> None:
         """Tell what changed, until cancelled."""
+        told = -SERVERS_TICK
         while True:
             await trio.sleep(TICK)
             if self.held:
                 continue
-            self._tell_servers()
             now = trio.current_time()
+            if now - told >= SERVERS_TICK:
+                self._tell_servers()
+                told = now
             for live in list(self._dirty):
                 self._tell_members(live, now)
 
@@ -148,7 +152,6 @@ class Roster:
         if now < max(due, live.presence_due):
             return
         joined, left = live.presence.changes(now)
-        live.members_json = None
         live.presence_due = now + TICK_PER_MEMBER * len(live.members)
         if not joined and not left:
             return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import random
 import socket
 from pathlib import Path
@@ -12,7 +14,8 @@ LOWEST = 10_000  # below are the ports of well-known services
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 TRIES = 1_000  # a port that is taken is met once in hundreds
 
-_given: list[socket.socket] = []
+_given = contextlib.ExitStack()
+atexit.register(_given.close)
 
 
 def free_port() -> int:
@@ -23,7 +26,7 @@ def free_port() -> int:
     for _ in range(TRIES):
         port = random.SystemRandom().choice(candidates)
         if is_free(port) and (mark := _marked(port)) is not None:
-            _given.append(mark)
+            _given.enter_context(mark)
             return port
     raise OSError(f"no free port among {candidates.start} to {candidates.stop - 1}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from compose.services.errors import ServiceError
@@ -16,7 +18,6 @@ from compose.services.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
     from types import TracebackType
 
 READY = 90.0  # seconds a start may take; 1 to 4 here, but a machine that runs all tests at once is slow
@@ -108,9 +109,10 @@ class Service(ABC):
             self._paused = False
 
     def pause(self) -> None:
-        """SIGSTOP: its sockets stay open and nothing answers."""
+        """SIGSTOP, and wait until it stands still: its sockets stay open and nothing answers."""
         self._signal(signal.SIGSTOP)
         self._paused = True
+        wait_stopped(self.pid)
 
     def resume(self) -> None:
         """SIGCONT; nothing happens if it is not paused."""
@@ -199,3 +201,15 @@ class Service(ABC):
         if self._process is None:
             raise ServiceError(f"{self.name} does not run")
         self._process.send_signal(number)
+
+
+def wait_stopped(pid: int) -> None:
+    """Wait until every thread of a process that was sent SIGSTOP stands still: on a busy machine that takes a while."""
+    tasks = Path(f"/proc/{pid}/task")
+    deadline = time.monotonic() + STOP
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):  # a thread that ends meanwhile
+            if all((task / "stat").read_text().rpartition(")")[2].split()[0] in "TZ" for task in tasks.iterdir()):
+                return
+        time.sleep(POLL)
+    raise ServiceError(f"process {pid} does not stop")

@@ -20,6 +20,7 @@ from belfry.audit.latencies import Latencies
 from belfry.audit.observation import Acked, Saw, Sent
 from belfry.audit.run import Load, Run
 from chat.tokens import Tokens
+from compose.services.service import wait_stopped
 from db.mysql_connection import Connection
 from db.url import MysqlUrl, parse_url
 from tests.faults.process import ServerProcess
@@ -61,6 +62,8 @@ class FleetServer(ServerProcess):
     def paused(self) -> Iterator[None]:
         """SIGSTOP for the block: its sockets stay open and nothing answers."""
         self.signal(signal.SIGSTOP)
+        assert self.process is not None
+        wait_stopped(self.process.pid)
         try:
             yield
         finally:
