@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from compose.services import Service
 
 DATABASES = {"mysql": "MySQL", "mariadb": "MariaDB"}
-NICE = 5  # of the services: they share the generator's core, and it must read when it is due
 SQL_TIMEOUT = 30.0  # seconds for a statement of the set-up
 DURABLE = {"innodb_flush_log_at_trx_commit": 1, "sync_binlog": 1, "log_bin": 1}
 
@@ -91,7 +90,7 @@ class Ground:
         except ServiceError as error:
             self._missing[name] = f"{name} cannot be started: {str(error).splitlines()[0]}"
             raise Missing(self._missing[name]) from None
-        on_core(service.pid, self._core, NICE)
+        on_core(service.pid, self._core)
         self._running[name] = service
         self._versions[name] = self._words(service)
         return service
@@ -129,6 +128,4 @@ def cores_words(server: int, load: int) -> str:
     """What runs where, for the report."""
     if os.cpu_count() == 1 or server == load:
         return "everything on one core"
-    return (
-        f"chat servers on core {server}; load generator, database (nice {NICE}) and broker (nice {NICE}) on core {load}"
-    )
+    return f"chat servers on core {server}; load generator, database and broker on core {load}"

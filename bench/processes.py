@@ -39,9 +39,8 @@ def resident(pid: int) -> int:
     return sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon:"))
 
 
-def on_core(pid: int, core: int, nice: int = 0) -> None:
-    """Keep all threads of a process on one core, and let others go first there; threads it starts later follow."""
+def on_core(pid: int, core: int) -> None:
+    """Keep all threads of a process on one core; threads it starts later follow."""
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(int(task.name), {core})
-            os.setpriority(os.PRIO_PROCESS, int(task.name), nice)

@@ -97,7 +97,7 @@ METHOD = (
     "is asked). A rate holds when nothing is lost, out of order, refused or closed and p99 is inside the bound; a "
     "rate that fails is tried once more. Belfry commits every message before it acknowledges or delivers "
     "it; the peers keep nothing, but for those that are said to write to a database. The asyncio peers run on uvloop. "
-    "Where a database and a broker stand beneath, they share the generator's core and give way to it; what all of them "
+    "Where a database and a broker stand beneath, they share the generator's core; what all of them "
     "took of their cores stands in each row."
 )
 

@@ -7,6 +7,7 @@ how soon a server can stop, since a thread that waits for the library cannot be 
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,8 +16,6 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.net.inet import KafkaNetSocket
 
 if TYPE_CHECKING:
-    import socket
-
     from bus.url import KafkaUrl
 
 log = logging.getLogger("belfry.bus.kafka")
@@ -29,12 +28,23 @@ FLUSH = 0.4  # seconds for the last records on the way out
 JOIN = 0.5  # seconds for the library's own thread to end
 
 
+class _Plain(socket.socket):
+    """The library's selector says the socket in an error it catches, at each wait; the common text asks the kernel."""
+
+    __repr__ = object.__repr__
+
+
 class _Direct(KafkaNetSocket):  # type: ignore[misc]  # the library has no types
     """The library leaves a socket that did not connect to the garbage collector, two a second; this one closes it."""
 
     SCHEMES = ("direct",)
 
-    async def sock_connect(self, net: Any, sock: socket.socket, *where: Any, **how: Any) -> Any:
+    def socket(
+        self, family: int = socket.AF_UNSPEC, sock_type: int = socket.SOCK_STREAM, proto: int = socket.IPPROTO_TCP
+    ) -> _Plain:
+        return _Plain(family, sock_type, proto)
+
+    async def sock_connect(self, net: Any, sock: _Plain, *where: Any, **how: Any) -> Any:
         try:
             return await super().sock_connect(net, sock, *where, **how)
         except BaseException:

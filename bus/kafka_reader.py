@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("belfry.bus.kafka")
 
 POLL = 0.25  # seconds at most of one poll: how soon a stop is noticed
+GATHER = 0.002  # seconds in which more may come before the next poll, which costs 0.7 ms of a core whatever it brings
 POLL_RECORDS = 500  # in one poll: 15 ms of the library's Python, in which the event loop wants its turns
 LAG = 20_000  # records behind the end, over which we skip to it: a second of reading, and the store has them all
 SLICE = 0.01  # seconds of the event loop at a time; a crossing costs 0.4 ms
@@ -92,6 +93,8 @@ class Reader:
                 runs = deque(self._sorted(records))
                 while runs:
                     trio.from_thread.run_sync(_deliver_slice, self._deliver, runs)
+                if records:
+                    time.sleep(GATHER)
                 back = self._link.look()
                 if began or skipped or back:
                     trio.from_thread.run_sync(self._missed)

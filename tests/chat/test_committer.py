@@ -78,6 +78,28 @@ async def test_what_comes_while_a_commit_runs_is_the_next_commit(tmp_path: Path)
         assert [len(drafts) for drafts, _ in shim.called("append")] == [1, 50]
 
 
+async def test_after_a_commit_of_several_the_next_ones_gather(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committer, "GATHER", 3.0)
+    async with shimmed(tmp_path) as (belfry, shim):
+        clients = [await belfry.client(f"u{number}", ROOM) for number in range(3)]
+        for number in range(3):  # one at a time: none of them waits for company
+            await clients[0].tell("x", f"alone{number}")
+        gate = shim.before["append"] = Gate()
+        await send(clients[0], "first")
+        with trio.fail_after(PATIENCE):
+            await gate.reached.wait()
+        for client in clients:
+            await send(client, "together")
+        await until(lambda: belfry.metric("sends") == 7)
+        gate.open()
+        await until(lambda: belfry.metric("acks") == 7)
+        for client in clients:
+            await send(client, "behind")
+            await trio.sleep(0.1)  # a commit takes less
+        assert await clients[1].messages(10) == list(range(1, 11))
+        assert [len(drafts) for drafts, _ in shim.called("append")] == [1, 1, 1, 1, 3, 3]
+
+
 async def test_a_store_that_is_away_refuses_with_a_word_to_retry_and_recovers(tmp_path: Path) -> None:
     async with shimmed(tmp_path) as (belfry, shim):
         ada, bob = await belfry.client("ada", ROOM), await belfry.client("bob", ROOM)
