@@ -18,7 +18,7 @@ from bench import belfry_side
 from bench.crowd import Client, Crowd, busiest, share
 from bench.errors import Unmeasured
 from bench.report import Table, Target
-from bench.servers import CORES, LOAD_CORE, ROOT
+from bench.servers import CORES, ROOT
 from chat.tokens import Tokens
 from compose.services.service import free_port
 
@@ -37,6 +37,7 @@ AFTER = 1.0  # seconds of it behind the last one's return
 PATIENCE = 90.0  # seconds for everybody to be back
 START = 60.0  # seconds for a server
 COUNTS = ("belfry_store_reads_total", "belfry_resumes_total")
+BUSIEST = "belfry_handshakes_busiest_second"
 COLUMNS = (
     "what happened", "clients", "99 % back, s", "all back, s", "attempts a client", "herd factor", "busiest second",
     "silence p99 ms", "survivors' p99 ms before", "during", "store reads a resume", "missed",
@@ -64,7 +65,8 @@ class Outcome:
     all_back: float  # seconds, inf if somebody never came
     attempts: float
     herd: float
-    busiest: int  # handshakes in one second at one server
+    busiest: int  # handshakes in one second at one server, as its clients saw them
+    taken: int  # the same as the server counts them, which is what its budget is about; 0 for the naive peer
     silence: float  # seconds
     before: float  # seconds, p99 of deliveries to those who stay
     during: float
@@ -101,16 +103,17 @@ def table(ground: Ground, pace: Pace) -> tuple[Table, list[Target]]:
         Target("drain: store reads a resume", "<= 0.05", f"{drained.reads:.3f}", drained.reads <= 0.05),
         Target("drain: missed", "0", f"{drained.missed}", drained.missed == 0),
         Target(f"kill -9, {few:,} clients: 99 % back", "<= 10 s", f"{killed.most_back:.1f} s", killed.most_back <= 10),
-        Target("kill -9: busiest second of a survivor", "<= 500", f"{killed.busiest}", killed.busiest <= 500),
+        Target("kill -9: busiest second of a survivor", "<= 500", f"{killed.taken}", 0 < killed.taken <= 500),
         Target("kill -9: missed", "0", f"{killed.missed}", killed.missed == 0),
     ]
     note = (
         f"Rooms of {ROOM} of the clients that move, {SPOKEN:g} messages a second in each: whoever misses nothing still "
-        f"hears nothing for {1000 / SPOKEN:.0f} ms. All servers share one core, the clients have another. Herd factor: "
-        "the busiest second of handshakes over their mean, from the first to the last. Silence: between two messages "
-        "to a client that moves. After the kill a client finds its server gone and tries another, as a balancer or the "
-        "tower would tell it. Naive: trio-websocket, one process a server, no resume; what is said while a client is "
-        "away it never sees."
+        f"hears nothing for {1000 / SPOKEN:.0f} ms. The servers have all cores, and share them with the clients, the "
+        "database and the broker. Herd factor: the busiest second of handshakes over their mean, from the first to the "
+        "last. Silence: between two messages to a client that moves. After the kill a client finds its server gone and "
+        "tries another, as a balancer or the tower would tell it. Naive: trio-websocket, one process a server, no "
+        "resume; what is said while a client is away it never sees. The busiest second is as clients saw the answers "
+        "come; a survivor is held to what it counted itself."
     )
     return Table("A server leaves", note, COLUMNS, rows), targets
 
@@ -228,6 +231,7 @@ def _happen(crowd: Crowd, servers: list[Server], number: signal.Signals) -> Outc
         attempts=sum(client.attempts for client in moving) / len(moving),
         herd=busiest(moments) / (len(moments) / max(window, 1.0)) if moments else 0.0,
         busiest=max(map(busiest, by_port)),
+        taken=int(max(belfry_side.metric(server.port, BUSIEST) or 0.0 for server in others)) if belfry else 0,
         silence=share([client.silence for client in moving], 0.99),
         before=before,
         during=during,
@@ -238,11 +242,10 @@ def _happen(crowd: Crowd, servers: list[Server], number: signal.Signals) -> Outc
 
 @contextlib.contextmanager
 def _process(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process on all cores but the clients', ended with the block."""
-    cores = set(CORES) - {LOAD_CORE} or set(CORES)
+    """A process on all cores, ended with the block."""
     process = subprocess.Popen(
         command, env=os.environ | {"PYTHONPATH": str(ROOT)} | environment, cwd=ROOT, stdin=subprocess.DEVNULL,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        preexec_fn=lambda: os.sched_setaffinity(0, CORES),
     )  # fmt: skip
     try:
         yield process

@@ -28,13 +28,14 @@ LONGEST = 60.0  # seconds; who would have to wait longer is told to look again t
 class Budget:
     """Counts handshakes of the last second; `per_second` of 0 is without limit."""
 
-    __slots__ = ("_next_turn", "_peak", "_per_second", "_taken")
+    __slots__ = ("_next_turn", "_peak", "_per_second", "_taken", "most")
 
     def __init__(self, per_second: int) -> None:
         self._per_second = per_second
         self._taken: deque[float] = deque()  # of the last second: as many as came in, 8 B each
         self._next_turn = 0.0
         self._peak = 0
+        self.most = 0  # that ever came in within one second
 
     def take(self, now: float) -> bool:
         """Let one in, if the last second has room for it."""
@@ -43,6 +44,7 @@ class Budget:
             return False
         self._taken.append(now)
         self._peak = max(self._peak, len(self._taken))
+        self.most = max(self.most, self._peak)
         return True
 
     def full(self, now: float) -> bool:

@@ -1,10 +1,10 @@
 """Websocket frames as bytes: making ours, and cutting the plain ones out of what a client sends.
 
-Nearly every frame of a chat is alike: one whole, masked text frame. Those (and pings and pongs between messages) are
-cut out here, in a few microseconds and many a read; whatever is different (fragments, closes, binary, reserved bits,
-anything wrong) is left to trio-websocket. Measured: trio-websocket 8,000 to 15,000 messages/s a core, this 300,000.
-Since a plain frame leaves no parser behind, a quiet socket costs no parser's memory either, and can be handed to
-another process between any two frames.
+Nearly every frame of a chat is alike: one whole, masked text frame. Those (and pings and pongs between messages, and a
+common goodbye) are cut out here, in a few microseconds and many a read; whatever is different (fragments, binary,
+reserved bits, anything wrong) is left to trio-websocket. Measured: trio-websocket 8,000 to 15,000 messages/s a core,
+this 300,000. Since a plain frame leaves no parser behind, a quiet socket costs no parser's memory either, and can be
+handed to another process between any two frames.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FIN_TEXT = 0x81
 FIN_PING = 0x89
 FIN_PONG = 0x8A
+FIN_CLOSE = 0x88
 MASKED = 0x80
 OPCODE_CLOSE = 8
 CONTROL_MAX = 125  # bytes of a control frame's payload, by RFC 6455
@@ -177,6 +178,24 @@ class MessageEnd:
         self.ended = not size and not self._begun
 
 
+def goodbye(buffer: bytes) -> tuple[int, bytes] | None:
+    """The code of the common close frame at the beginning, and the frame that answers it; None: it is the library's.
+
+    Common is a whole frame with one of the codes that a client may say by itself and a reason in ASCII, or none. While
+    a server is drained thousands of them come, and each cost 0.5 ms through the library.
+    """
+    if len(buffer) < 8 or buffer[0] != FIN_CLOSE or not MASKED + 2 <= buffer[1] <= MASKED + CONTROL_MAX:
+        return None
+    end = 6 + buffer[1] - MASKED
+    if len(buffer) < end:
+        return None
+    payload = unmask(buffer[6:end], buffer[2:6])
+    code = int.from_bytes(payload[:2], "big")
+    if code not in (1000, 1001) and not 3000 <= code <= 4999:
+        return None
+    return (code, _frame(b"\x88", payload)) if payload[2:].isascii() else None
+
+
 def close_code(frame: bytes) -> int | None:
     """The code in a close frame of ours, None when `frame` is something else."""
     if len(frame) < 2 or frame[0] != 0x88:
@@ -186,5 +205,5 @@ def close_code(frame: bytes) -> int | None:
 
 __all__ = [
     "FrameError", "FrameReader", "MessageEnd",
-    "close_code", "close_frame", "pong_frame", "text_frame", "unmask",
+    "close_code", "close_frame", "goodbye", "pong_frame", "text_frame", "unmask",
 ]  # fmt: skip

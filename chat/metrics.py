@@ -23,7 +23,7 @@ COUNTS = (
     ("connections_refused", "Connections answered 503: over a limit"),
     ("handshakes", "Websocket upgrades that were accepted"),
     ("frames_received", "Frames that clients sent, pings and closes left out"),
-    ("odd_frames", "Messages that went through the websocket library: fragments, closes, mistakes"),
+    ("odd_frames", "Messages that went through the websocket library: fragments, odd closes, mistakes"),
     ("sends", "Messages that clients asked to send, over websocket and HTTP"),
     ("acks", "Sends that were acknowledged: durable"),
     ("repeats", "Sends acknowledged with the number of an earlier one (same nonce)"),
@@ -44,6 +44,7 @@ COUNTS = (
 GAUGES = (
     ("connections", "Open connections, HTTP too"),
     ("sessions", "Websocket sessions that said hello"),
+    ("handshakes_busiest_second", "Most websocket upgrades taken within one second, since the start"),
     ("rooms_live", "Rooms held in memory"),
     ("outbox_bytes", "Bytes that wait in outboxes for readers that are behind"),
     ("commit_queue", "Sends that wait for a commit"),

@@ -56,6 +56,7 @@ class Sessions:
         self._by_user: dict[str, list[Session]] = {}
         self._empty = trio.Event()
         metrics.gauges["sessions"] = lambda: len(self._all)
+        metrics.gauges["handshakes_busiest_second"] = lambda: self.budget.most
         limits = config.limits
         self._reconnect = wire.Reconnect(int(config.reconnect_window * 1_000), config.public_url, config.tower)
         self._limits = wire.Limits(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import json
 import math
 import secrets
 import time
@@ -121,14 +120,22 @@ class Tokens:
         if identity.admin:
             claims["admin"] = True
         # Base64 makes four characters of three bytes; 200 are for the header, the signature and the braces.
-        room_left = MAX_TOKEN_CHARS * 3 // 4 - 200 - len(json.dumps(claims))
+        room_left = MAX_TOKEN_CHARS * 3 // 4 - 200 - len(msgspec.json.encode(claims))
         rooms: dict[str, Position] = {}
         for room, (epoch, seq) in positions.items():
-            room_left -= len(json.dumps([room, epoch, seq])) + 2
+            room_left -= len(msgspec.json.encode([room, epoch, seq])) + 4
             if room_left < 0:
                 break
             rooms[room] = (epoch, seq)
-        return self._jwt.encode(claims | {"rooms": rooms}, self._own, headers={"typ": TICKET})
+        return self._signed(self._ticket_head, claims | {"rooms": rooms})
+
+    def _signed(self, head: str, claims: dict[str, Any]) -> str:
+        """What PyJWT makes of these, without its looking at the key anew: 7 us instead of 90 for each who moves."""
+        signed = head.encode() + base64.urlsafe_b64encode(msgspec.json.encode(claims)).rstrip(b"=")
+        return (signed + b"." + self._signature(signed)).decode()
+
+    def _signature(self, signed: bytes) -> bytes:
+        return base64.urlsafe_b64encode(self._own.Algorithm.sign(signed, self._own.key)).rstrip(b"=")
 
     def verify(self, token: str) -> Identity:
         """Who this token or ticket names. Raises Refused("bad_token") with a reason for people."""
@@ -160,8 +167,7 @@ class Tokens:
         if not token.startswith((self._token_head, self._ticket_head)):
             return None
         signed, _, signature = token.encode().rpartition(b".")
-        own = base64.urlsafe_b64encode(self._own.Algorithm.sign(signed, self._own.key)).rstrip(b"=")
-        if not hmac.compare_digest(own, signature):
+        if not hmac.compare_digest(self._signature(signed), signature):
             raise Refused("bad_token", "this is not one of our tokens")
         payload = signed.partition(b".")[2]
         return _decode_claims(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))

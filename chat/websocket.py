@@ -1,9 +1,9 @@
 """One living websocket: plain frames are read here, everything else goes through trio-websocket.
 
-trio-websocket is called in for a message that is not one plain text frame (fragments, a close, binary, anything
-against the rules): it is given a replayed handshake, the odd message's bytes, and nothing more; its answers go through
-the Outbox like all the rest. The opening handshake is checked by chat/head.py, stricter than any library, and answered
-here: through the library it took 0.4 ms of a handshake's 1.0. Between odd messages no parser exists, so an
+trio-websocket is called in for a message that is not one plain text frame (fragments, binary, an uncommon close,
+anything against the rules): it is given a replayed handshake, the odd message's bytes, and nothing more; its answers go
+through the Outbox like all the rest. The opening handshake is checked by chat/head.py, stricter than any library, and
+answered here: through the library it took 0.4 ms of a handshake's 1.0. Between odd messages no parser exists, so an
 idle socket is a file descriptor, one task and a few hundred bytes.
 """
 
@@ -19,7 +19,7 @@ import trio
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from chat.closing import NOT_TEXT, NOT_UTF8, PROTOCOL, TOO_LARGE, Closing
-from chat.frames import FrameError, FrameReader, MessageEnd, close_code, close_frame, pong_frame
+from chat.frames import FrameError, FrameReader, MessageEnd, close_code, close_frame, goodbye, pong_frame
 from chat.wire import SUBPROTOCOL
 
 if TYPE_CHECKING:
@@ -98,6 +98,10 @@ class Websocket:
             if messages:
                 return messages
             if self._reader.odd:
+                if (said := goodbye(self._reader.rest)) is not None:
+                    code, answer = said
+                    self.outbox.post(answer)
+                    raise Ended(code)
                 odd = await self._through_library()
                 if odd is not None:
                     return [odd]

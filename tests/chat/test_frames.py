@@ -17,6 +17,7 @@ from chat.frames import (
     MessageEnd,
     close_code,
     close_frame,
+    goodbye,
     pong_frame,
     text_frame,
     unmask,
@@ -240,6 +241,31 @@ def test_close_frames_say_their_code_and_reason(closing: Closing) -> None:
     assert received.opcode is Opcode.CLOSE
     assert received.payload == (closing.code, closing.reason)
     assert close_code(frame) == closing.code
+
+
+@given(st.sampled_from([999, 1000, 1001, 1002, 1005, 1006, 2999, 3000, 4999, 5000]), st.binary(max_size=130), masks)
+@example(1000, b"", b"\0\0\0\0")
+@example(1001, b"x" * 123, b"mask")
+def test_a_goodbye_is_answered_as_another_implementation_does_or_left_to_it(
+    code: int, reason: bytes, mask: bytes
+) -> None:
+    frame = client.frame(client.CLOSE, code.to_bytes(2, "big") + reason, mask=mask)
+    said = goodbye(frame)
+    common = code in (1000, 1001, 3000, 4999) and len(reason) <= 123 and reason.isascii()
+    assert (said is not None) == common
+    if said is not None:
+        peer = FrameProtocol(client=False, extensions=[])
+        peer.receive_bytes(frame)
+        (received,) = peer.received_frames()
+        assert said == (received.payload[0], peer.close(*received.payload))
+    assert all(goodbye(frame[:cut]) is None for cut in range(len(frame)))
+
+
+@given(st.binary(max_size=20))
+def test_nothing_else_is_a_goodbye(data: bytes) -> None:
+    if data[:1] != b"\x88":
+        assert goodbye(data) is None
+    assert goodbye(b"\x88" + bytes([len(data) & 0x7F]) + data) is None  # not masked
 
 
 def test_only_close_frames_have_a_close_code() -> None:
