@@ -34,6 +34,7 @@ RESIDENTS = 0.1  # of the leaving server's clients: as many are on each other se
 ARRIVALS = 300.0  # clients a second that come in at the start
 BEFORE = 5.0  # seconds of steady talk before it happens
 AFTER = 1.0  # seconds of it behind the last one's return
+DEADLINE = 25.0  # seconds from SIGTERM to the end, by default
 PATIENCE = 90.0  # seconds for everybody to be back
 START = 60.0  # seconds for a server
 COUNTS = ("belfry_store_reads_total", "belfry_resumes_total")
@@ -72,6 +73,7 @@ class Outcome:
     during: float
     reads: float  # of the store, for each resume
     missed: int
+    ended: float  # seconds from the signal until the process ended with 0; inf if it did otherwise
 
     def row(self, what: str) -> tuple[str, ...]:
         return (
@@ -96,6 +98,9 @@ def table(ground: Ground, pace: Pace) -> tuple[Table, list[Target]]:
     ratio = drained.during / drained.before if drained.before else float("inf")
     targets = [
         Target(f"{many:,} clients drained", "<= 15 s", f"{drained.all_back:.1f} s", drained.all_back <= 15.0),
+        Target(
+            f"SIGTERM to exit 0 with {many:,} clients", "<= 25 s", f"{drained.ended:.1f} s", drained.ended <= DEADLINE
+        ),
         Target("drain: attempts a client", "<= 1.05", f"{drained.attempts:.3f}", drained.attempts <= 1.05),
         Target("drain: herd factor", "<= 1.5", f"{drained.herd:.2f}", drained.herd <= 1.5),
         Target("drain: silence p99", "<= 500 ms", f"{1000 * drained.silence:.0f} ms", drained.silence <= 0.5),
@@ -212,6 +217,8 @@ def _happen(crowd: Crowd, servers: list[Server], number: signal.Signals) -> Outc
         )
 
     crowd.run(PATIENCE, settled)
+    crowd.run(DEADLINE + AFTER, lambda: leaving.process.poll() is not None)
+    ended = time.perf_counter() - began if leaving.process.returncode == 0 else float("inf")
     during = share(crowd.tally.latencies.get("staying", ()), 0.99)
     crowd.run(AFTER)
     crowd.publish(0)
@@ -237,6 +244,7 @@ def _happen(crowd: Crowd, servers: list[Server], number: signal.Signals) -> Outc
         during=during,
         reads=reads / resumes if resumes else 0.0,
         missed=sum(client.missed for client in moving),
+        ended=ended,
     )
 
 

@@ -200,10 +200,12 @@ class Talk:
 
 
 @contextlib.asynccontextmanager
-async def talking(server: Redeployed, clients: int = 30, rate: float = 60.0) -> AsyncIterator[Talk]:
-    """Clients talk while the block runs; at its end every promise must have held."""
+async def talking(
+    server: Redeployed, clients: int = 30, rate: float = 60.0, *, through: str = ""
+) -> AsyncIterator[Talk]:
+    """Clients talk while the block runs, to the server or through a proxy; at its end every promise must have held."""
     load = Load(clients, 4, rate, math.inf, new_seed(), settle=60.0, backoff_cap=0.7)
-    talk = Talk(server, Run(load, read_address(server.url), store=server.history))
+    talk = Talk(server, Run(load, read_address(through or server.url), store=server.history))
     talk.run.also = talk.story.observe
 
     async def run() -> None:
