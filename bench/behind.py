@@ -139,7 +139,8 @@ def _outcome(calm: Seen, seen: Seen, counts: dict[str, float], stood: float) -> 
             f"It stood still for {stood:.1f} s while they were written, of a room it has; {RATE:.0f} sends/s, half on "
             f"it, half on the other server, both servers on one core. It skipped {counts[SKIPPED]:,.0f} records and "
             f"read {counts[FILLED]:,.0f} messages from the database.",
-            ("state", "messages", "deliveries", "p50 ms", "p99 ms", "longest ms", f"later than {LATE * 1000:.0f} ms", "the last at s"),
+            ("state", "messages", "deliveries", "p50 ms", "p99 ms", "longest ms",
+             f"later than {LATE * 1000:.0f} ms", "the last at s"),
             rows,
         ),
         [
