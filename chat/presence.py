@@ -29,13 +29,14 @@ class PresenceState(Struct, frozen=True):
 class Presence:
     """The members of one room: here by socket, on other servers by origin, and as last told to the room."""
 
-    __slots__ = ("_changed", "_elsewhere", "_here", "_leaving", "_names", "_told", "named", "version")
+    __slots__ = ("_away", "_changed", "_elsewhere", "_here", "_leaving", "_names", "_told", "named", "version")
 
     def __init__(self) -> None:
         self._here: dict[str, int] = {}  # user id -> sockets on this server
         self._elsewhere: dict[str, set[str]] = {}  # origin -> user ids
         self._names: dict[str, str] = {}
         self._leaving: dict[str, float] = {}  # user id -> when the grace is over
+        self._away: dict[str, float] = {}  # the same of those who are nowhere: `due` is asked far too often to look
         self._told: set[str] = set()
         self._changed: set[str] = set()
         self.version = 0  # grows with everything that `state` would tell differently
@@ -92,6 +93,7 @@ class Presence:
     def _arrived(self, user_id: str, name: str) -> None:
         self.version += 1
         self._leaving.pop(user_id, None)
+        self._away.pop(user_id, None)
         if self._names.get(user_id) != name:
             self._names[user_id] = name
             self.named += 1
@@ -105,6 +107,14 @@ class Presence:
         """
         self.version += 1
         self._leaving[user_id] = max(when, self._leaving.get(user_id, when))
+        self._look_for(user_id)
+
+    def _look_for(self, user_id: str) -> None:
+        when = self._leaving.get(user_id)
+        if when is None or self._is_here(user_id):
+            self._away.pop(user_id, None)
+        else:
+            self._away[user_id] = when
 
     def _is_here(self, user_id: str) -> bool:
         return user_id in self._here or any(user_id in users for users in self._elsewhere.values())
@@ -128,6 +138,8 @@ class Presence:
         self._leaving = {user_id: now + left for user_id, left in state.leaving.items()}
         self._elsewhere = {origin: set(users) for origin, users in state.elsewhere.items()}
         self._changed = set(self._names) ^ self._told
+        for user_id in self._leaving:
+            self._look_for(user_id)
 
     def adopt(self, user_id: str, sockets: int = 1) -> None:
         """Count sockets that were counted before, in another process: no news. Negative: it was too many."""
@@ -136,6 +148,7 @@ class Presence:
             self._here[user_id] = count
         else:
             self._here.pop(user_id, None)
+        self._look_for(user_id)
 
     def origins(self) -> list[str]:
         """The other servers' boots that have somebody here."""
@@ -145,25 +158,21 @@ class Presence:
         """Who is nowhere after a handover (a socket that stayed behind) is leaving, and has the usual grace."""
         for user_id in self._names:
             if user_id not in self._leaving and not self._is_here(user_id):
-                self._leaving[user_id] = now + GRACE
+                self._left(user_id, now + GRACE)
 
     # -----------------------------------------------------------------------------------------------------------
 
     def due(self) -> float | None:
-        """When `changes` may have something to say: 0.0 is at once, None never.
-
-        Not exact: of those whose grace ends first somebody may be here again by another server. While a server of
-        thousands is drained this is asked of every room ten times a second, and looking each of them up cost more than
-        all the rest of presence.
-        """
+        """When `changes` will have something to say: 0.0 is at once, None never."""
         if self._changed:
             return 0.0
-        return min(self._leaving.values(), default=None)
+        return min(self._away.values(), default=None)
 
     def changes(self, now: float) -> tuple[list[tuple[str, str]], list[str]]:
         """(id and name of those who came, ids of those who left) since the last call."""
         for user_id in [u for u, when in self._leaving.items() if when <= now]:
             del self._leaving[user_id]
+            self._away.pop(user_id, None)
             self._changed.add(user_id)
         joined, left = [], []
         self.version += bool(self._changed)
