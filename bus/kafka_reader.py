@@ -32,6 +32,8 @@ log = logging.getLogger("belfry.bus.kafka")
 
 POLL = 0.25  # seconds at most of one poll: how soon a stop is noticed
 GATHER = 0.002  # seconds in which more may come before the next poll, which costs 0.7 ms of a core whatever it brings
+SHARE = 3.0  # of the time the last batch took to be taken in: a loop that has no time for us is asked less often
+GATHER_MOST = 0.015  # seconds
 POLL_RECORDS = 500  # in one poll: 15 ms of the library's Python, in which the event loop wants its turns
 LAG = 20_000  # records behind the end, over which we skip to it: a second of reading, and the store has them all
 SLICE = 0.01  # seconds of the event loop at a time; a crossing costs 0.4 ms
@@ -90,11 +92,12 @@ class Reader:
                     self._link.look()
                     self._rest()
                     continue
+                came = time.monotonic()
                 runs = deque(self._sorted(records))
                 while runs:
                     trio.from_thread.run_sync(_deliver_slice, self._deliver, runs)
                 if records:
-                    time.sleep(GATHER)
+                    time.sleep(min(max(GATHER, SHARE * (time.monotonic() - came)), GATHER_MOST))
                 back = self._link.look()
                 if began or skipped or back:
                     trio.from_thread.run_sync(self._missed)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from chat.live_room import body_of
+from chat.patience import LEAST, Patience
 from chat.room import WINDOW_MESSAGES
 from db.errors import StoreUnavailable
 
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from chat.metrics import Metrics
     from db.store import Store
 
-HOLE_PATIENCE = 0.03  # seconds: what the bus delivers late usually comes within this
+HOLES = 16  # of a room, remembered until the bus tells of them: one that was filled meanwhile says how late it is
 HEADS_TICK = 0.25  # seconds
 HEADS_OFTEN = 0.5  # seconds between looks at the rooms' heads while the bus is down: bounds the latency without it
 HEADS_RARELY = 5.0  # seconds while it works: finds the last message of a room whose event was lost
 BUS_QUIET = 0.5  # seconds without a proof after which the bus counts as down
 REACH_PATIENCE = 5.0  # seconds
+REACH_TICK = 0.03  # seconds
 
 
 class Rooms(Protocol):
@@ -60,12 +62,25 @@ class Gaps:
         self._heads_wanted = trio.Event()
         self._heads_asked = trio.Event()  # set when the next query has been answered
         self._heads_known = False  # whether the last query was answered
+        self._patience = Patience()
 
     def watch(self, live: LiveRoom) -> None:
         """Look after the room if something is missing in it."""
-        if live.order.missing() is not None and not live.filling:
+        hole = live.order.missing()
+        if hole is None:
+            return
+        if hole[0] not in live.holes:
+            live.holes[hole[0]] = trio.current_time()
+            if len(live.holes) > HOLES:
+                del live.holes[next(iter(live.holes))]
+        if not live.filling:
             self._holes.add(live)
             self._hole_seen.set()
+
+    def told(self, live: LiveRoom, first_seq: int) -> None:
+        """The bus tells of messages from this number on, in time or not."""
+        if (since := live.holes.pop(first_seq, None)) is not None:
+            self._patience.told(trio.current_time() - since)
 
     def expect(self, live: LiveRoom, seq: int) -> None:
         """This number is committed: if it does not come by itself, it is read from the store."""
@@ -106,7 +121,7 @@ class Gaps:
         while live.order.head < seq <= live.order.known:
             if trio.current_time() > patience:
                 raise StoreUnavailable(f"message {seq} of {live.order.name} was not found")
-            await trio.sleep(HOLE_PATIENCE)
+            await trio.sleep(REACH_TICK)
 
     # --- tasks -------------------------------------------------------------------------------------------------
 
@@ -158,24 +173,32 @@ class Gaps:
 
     async def _fill(self, live: LiveRoom) -> None:
         """Read what is missing from the store, once for all members; patient first, since most holes close alone."""
-        delay = HOLE_PATIENCE
+        rest = empty = 0.0  # seconds until the store is asked again, and since it last had nothing
         try:
-            while True:
-                await trio.sleep(delay)
-                hole = live.order.missing()
-                if hole is None or self._rooms.peek(live.order.name) is not live:  # closed, or the room was deleted
-                    return
+            while (hole := live.order.missing()) is not None and self._rooms.peek(live.order.name) is live:
+                first, last = hole
+                works = self.bus_works()
+                since = live.holes.get(first, 0.0)
+                patience = since + (self._patience.seconds if works else LEAST) - trio.current_time()
+                if max(patience, rest) > 0:
+                    await trio.sleep(max(patience, rest))
+                    rest = 0.0
+                    continue  # it may have closed alone, and another have opened
+                # A bus that works tells of what is behind the hole, or has.
+                limit = min(last - first + 1, WINDOW_MESSAGES) if works else WINDOW_MESSAGES
                 try:
-                    bodies = await self.history(live, hole[0] - 1, WINDOW_MESSAGES)
+                    bodies = await self.history(live, first - 1, limit)
                 except StoreUnavailable:
-                    delay = random.uniform(0.5, 1.0)  # seconds; many rooms must not ask at one moment
+                    rest = random.uniform(0.5, 1.0)  # seconds; many rooms must not ask at one moment
                     continue
                 if bodies:
                     self._metrics.gap_fills += 1
                     self._metrics.gap_filled_messages += len(bodies)
-                    self._rooms.offer(live, hole[0], bodies)
-                    delay = 0.0
+                    if first + len(bodies) <= last:
+                        live.holes[first + len(bodies)] = since  # what is left of a long hole has waited as long
+                    self._rooms.offer(live, first, bodies)
+                    empty = 0.0
                 else:
-                    delay = min(2 * delay + HOLE_PATIENCE, 1.0)  # seconds; the store does not know it yet, or never
+                    rest = empty = min(2 * empty + LEAST, 1.0)  # seconds; the store does not know it yet, or never
         finally:
             live.filling = False

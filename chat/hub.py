@@ -255,6 +255,7 @@ class Hub:
             match event:
                 case Committed():
                     if event.epoch == live.order.epoch:
+                        self.gaps.told(live, event.first_seq)
                         self.offer(live, event.first_seq, event.bodies)
                 case Members():
                     self.roster.heard(origin, live, event)

@@ -24,7 +24,7 @@ class LiveRoom:
     """A room's order, its members here, who is present, and read marks."""
 
     __slots__ = (
-        "filling", "idle_since", "marks", "marks_dirty", "marks_version", "members", "members_json",
+        "filling", "holes", "idle_since", "marks", "marks_dirty", "marks_version", "members", "members_json",
         "members_named", "news", "order", "pins", "presence", "presence_due",
     )  # fmt: skip
 
@@ -41,6 +41,7 @@ class LiveRoom:
         self.marks_version = 0  # grows with each mark that moves
         self.pins = 0  # sends on their way, joins that read history: it must not be forgotten meanwhile
         self.filling = False
+        self.holes: dict[int, float] = {}  # first number of each hole that the bus has not told of -> since when
         self.idle_since = 0.0
 
     @classmethod

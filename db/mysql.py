@@ -143,8 +143,7 @@ class MysqlStore:
     async def append(self, drafts: Sequence[Draft], at: dt.datetime) -> list[Appended | RoomMissing]:
         """See Store. Raises ValueError for a NUL or a lone surrogate in any text; nothing was written then."""
         moment_literal(at)
-        for draft in drafts:
-            _refuse(draft.user_id, draft.user_name, draft.nonce, draft.text)
+        _refuse("".join([text for one in drafts for text in (one.user_id, one.user_name, one.nonce, one.text)]))
         return await self._appender.append(drafts, at)
 
     # --- reading -----------------------------------------------------------------------------------------------

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from db.mysql_connection import moment_literal, quoted
+from db.mysql_connection import moment_literal, quoted, quoted_all
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterator, Sequence
 
-    from db.numbering import Numbered
+    from db.numbering import Numbered, Row
     from db.records import Draft
 
 INSERT = "INSERT INTO message (room_id, seq, user_id, user_name, nonce, body, created_at) VALUES\n"
@@ -26,17 +26,19 @@ def commit_packets(numbered: Numbered, at: dt.datetime, allowed: int, begin: str
     says: else the first row's room is NULL, which strict mode refuses. Raises ValueError for what cannot be kept.
     """
     moment = moment_literal(at)
-    rows = [
-        f"{seq},{quoted(user)},{quoted(name)},{quoted(nonce)},{quoted(text)},{moment})".encode()
-        for _, seq, user, name, nonce, text in numbered.rows
-    ]
-    rooms = [b"(%d," % row[0] for row in numbered.rows]
-    rooms[0] = b"(IF(ROW_COUNT() = %d, %d, NULL)," % (len(numbered.before), numbered.rows[0][0])
-    head = f"{begin}{_move(numbered, moment)};{INSERT}".encode()
+    head = f"{begin}{_move(numbered, moment)};{INSERT}"
+    tails = _tails(numbered.rows, moment)
+    rows = [f"({row[0]},{row[1]},{tail}" for row, tail in zip(numbered.rows, tails, strict=True)]
+    room, seq, *_ = numbered.rows[0]
+    rows[0] = f"(IF(ROW_COUNT() = {len(numbered.before)}, {room}, NULL),{seq},{tails[0]}"
+    most = min(allowed, LARGEST) - SLACK
+    packet = head.encode() + ",\n".join(rows).encode() + b";COMMIT"
+    if len(packet) <= most:
+        return [packet]
     packets = []
-    for chunk in _chunks([room + row for room, row in zip(rooms, rows, strict=True)], min(allowed, LARGEST) - SLACK):
-        packets.append(head + b",\n".join(chunk))
-        head = INSERT.encode()
+    for chunk in _chunks([row.encode() for row in rows], most):
+        packets.append(head.encode() + b",\n".join(chunk))
+        head = INSERT
     packets[-1] += b";COMMIT"
     return packets
 
@@ -51,24 +53,30 @@ def counting_packet(numbered: Numbered, at: dt.datetime, allowed: int) -> bytes 
     if len(numbered.after) > COUNTED_ROOMS:
         return None
     moment = moment_literal(at)
-    parts = [b"BEGIN;"]
-    for room_id in sorted(numbered.after):  # locked in this order by all servers
-        count = numbered.after[room_id]
-        parts.append(
-            f"UPDATE room SET last_seq = LAST_INSERT_ID(last_seq + {count}), active_at = {moment} "
-            f"WHERE id = {room_id} AND name IS NOT NULL;{INSERT}".encode()
-        )
-        rows = [
-            f"({room_id},LAST_INSERT_ID()-{count - seq},{quoted(user)},{quoted(name)},{quoted(nonce)},{quoted(text)},"
-            f"{moment})"
-            for room, seq, user, name, nonce, text in numbered.rows
-            if room == room_id
-        ]
+    of_room: dict[int, list[str]] = {room_id: [] for room_id in sorted(numbered.after)}  # locked so by all servers
+    for (room_id, seq, *_), tail in zip(numbered.rows, _tails(numbered.rows, moment), strict=True):
+        rows, back = of_room[room_id], numbered.after[room_id] - seq
         # A room that is gone was not moved: NULL is refused, and with it the whole batch.
-        rows[0] = f"(IF(ROW_COUNT() = 1, {room_id}, NULL){rows[0][rows[0].index(',') :]}"
-        parts.append(",\n".join(rows).encode() + b";")
-    packet = b"".join(parts) + b"COMMIT"
+        room = f"{room_id}" if rows else f"IF(ROW_COUNT() = 1, {room_id}, NULL)"
+        rows.append(f"({room},LAST_INSERT_ID()-{back},{tail}")
+    parts = ["BEGIN;"]
+    for room_id, rows in of_room.items():
+        parts.append(
+            f"UPDATE room SET last_seq = LAST_INSERT_ID(last_seq + {numbered.after[room_id]}), active_at = {moment} "
+            f"WHERE id = {room_id} AND name IS NOT NULL;{INSERT}"
+        )
+        parts += [",\n".join(rows), ";"]
+    packet = "".join([*parts, "COMMIT"]).encode()
     return packet if len(packet) <= min(allowed, LARGEST) - SLACK else None
+
+
+def _tails(rows: Sequence[Row], moment: str) -> list[str]:
+    """What stands behind the room and the number of each row."""
+    texts = iter(quoted_all([text for row in rows for text in row[2:]]))
+    return [
+        f"{user},{name},{nonce},{text},{moment})"
+        for user, name, nonce, text in zip(texts, texts, texts, texts, strict=True)
+    ]
 
 
 def _move(numbered: Numbered, moment: str) -> str:

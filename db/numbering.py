@@ -38,7 +38,7 @@ def number(
     rows: list[Row] = []
     before: dict[int, int] = {}
     after: dict[int, int] = {}
-    seen: dict[Key, Appended] = dict(known)
+    seen: dict[Key, int] = {}
     for draft in drafts:
         room_id = draft.room_id
         head = after.get(room_id)
@@ -48,13 +48,15 @@ def number(
                 outcomes.append(RoomMissing())
                 continue
         key = (room_id, draft.user_id, draft.nonce)
-        first = seen.get(key)
-        if first is not None:
-            outcomes.append(first)
+        if key in seen:
+            outcomes.append(Appended(seen[key], at, fresh=False))
+            continue
+        if key in known:
+            outcomes.append(known[key])
             continue
         before.setdefault(room_id, head)
         after[room_id] = seq = head + 1
-        seen[key] = Appended(seq, at, fresh=False)
+        seen[key] = seq
         outcomes.append(Appended(seq, at, fresh=True))
         rows.append((room_id, seq, draft.user_id, draft.user_name, draft.nonce, draft.text))
     return Numbered(outcomes, rows, before, after)
