@@ -49,6 +49,18 @@ class Sender(Protocol):
         """The draft's fate; a session that wants an ack frame returns itself."""
 
 
+class _Run:
+    """What one commit brought one room: its numbers follow each other, since a room is locked while they are given."""
+
+    __slots__ = ("ack", "acks", "bodies", "last_seq")
+
+    def __init__(self, room: str) -> None:
+        self.ack = b'{"t":"ack","room":"%b","nonce":' % room.encode()  # how each ack begins
+        self.acks: dict[Session, bytes] = {}
+        self.bodies: list[bytes] = []
+        self.last_seq = 0  # of the newest fresh one
+
+
 class Committer:
     """Group commit for one server."""
 
@@ -136,7 +148,7 @@ class Committer:
 
     def _settle(self, batch: list[tuple[Draft, LiveRoom, Sender]], outcomes: list[Appended | RoomMissing]) -> None:
         """Ack, then deliver: acks ride before the messages in the same write."""
-        runs: dict[LiveRoom, tuple[int, list[bytes], dict[Session, bytes]]] = {}
+        runs: dict[LiveRoom, _Run] = {}
         repeated: dict[LiveRoom, int] = {}  # the highest number sent again
         texts: dict[dt.datetime, bytes] = {}
         for (draft, live, sender), outcome in zip(batch, outcomes, strict=True):
@@ -145,34 +157,31 @@ class Committer:
                 sender.settled(draft, Refused("room_missing", f'the room "{live.order.name}" is gone'))
                 self._hub.gone(live)
                 continue
+            seq = outcome.seq
             at = texts.get(outcome.at)
             if at is None:
                 at = texts[outcome.at] = encode(outcome.at)
             run = runs.get(live)
             if run is None:
-                run = runs[live] = (outcome.seq, [], {})
+                run = runs[live] = _Run(live.order.name)
             if outcome.fresh:
-                if not run[1]:
-                    run = runs[live] = (outcome.seq, run[1], run[2])
-                run[1].append(
-                    b'{"seq":%d,"from":%b,"text":%b,"at":%b}' % (outcome.seq, sender.from_json, encode(draft.text), at)
+                run.bodies.append(
+                    b'{"seq":%d,"from":%b,"text":%b,"at":%b}' % (seq, sender.from_json, encode(draft.text), at)
                 )
+                run.last_seq = seq
             else:
                 self._metrics.repeats += 1
-                repeated[live] = max(outcome.seq, repeated.get(live, 0))
+                repeated[live] = max(seq, repeated.get(live, 0))
             session = sender.settled(draft, outcome)
-            self._metrics.acks += 1
             if session is not None:
-                ack = text_frame(
-                    b'{"t":"ack","room":"%b","nonce":%b,"seq":%d,"at":%b}'
-                    % (live.order.name.encode(), encode(draft.nonce), outcome.seq, at)
-                )
-                run[2][session] = run[2].get(session, b"") + ack
-        for live, (first_seq, bodies, acks) in runs.items():
-            if bodies:
-                self._hub.committed(live, first_seq, bodies, acks)
+                ack = text_frame(b'%b%b,"seq":%d,"at":%b}' % (run.ack, encode(draft.nonce), seq, at))
+                run.acks[session] = run.acks[session] + ack if session in run.acks else ack
+        self._metrics.acks += sum(isinstance(outcome, Appended) for outcome in outcomes)
+        for live, run in runs.items():
+            if run.bodies:
+                self._hub.committed(live, run.last_seq - len(run.bodies) + 1, run.bodies, run.acks)
             else:
-                for session, ack in acks.items():
+                for session, ack in run.acks.items():
                     session.outbox.post(ack)
         # Committed before, but perhaps never delivered: the answer to that commit may have been lost.
         for live, seq in repeated.items():

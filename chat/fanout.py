@@ -18,7 +18,19 @@ if TYPE_CHECKING:
 
 def message_frames(room: str, bodies: Sequence[bytes]) -> bytes:
     """The `message` frames of these bodies, joined into one write."""
-    return b"".join([text_frame(message_frame(room, body)) for body in bodies])
+    # This is text_frame of message_frame, written out for the common sizes: a third of its time, once for each message.
+    head = message_frame(room, b"{")
+    around = len(head) - 1  # a body's own brace is the head's
+    parts: list[bytes] = []
+    for body in bodies:
+        size = around + len(body)
+        if size < 126:
+            parts += (b"\x81%c" % size, head, body[1:])
+        elif size < 65_536:
+            parts += (b"\x81\x7e" + size.to_bytes(2, "big"), head, body[1:])
+        else:
+            parts.append(text_frame(message_frame(room, body)))
+    return b"".join(parts)
 
 
 def fan_out(outboxes: Iterable[Outbox], frames: bytes) -> None:

@@ -128,6 +128,30 @@ class FrameReader:
         return messages
 
 
+def one_text(data: bytes, frame_bytes: int) -> bytes | None:
+    """The payload, if this is exactly one plain text frame within the bound (0: none); None: ask FrameReader."""
+    size = len(data)
+    if size < 6 or data[0] != FIN_TEXT:
+        return None
+    if data[1] == MASKED + 126:
+        start = 8
+        if size < start + 126 or int.from_bytes(data[2:4], "big") != size - start:
+            return None
+    else:
+        start = 6
+        if data[1] != MASKED + size - start:  # not whole, not alone, not masked, or longer
+            return None
+    if frame_bytes and size - start > frame_bytes:
+        return None
+    payload = unmask(data[start:], data[start - 4 : start])
+    if not payload.isascii():
+        try:
+            payload.decode()
+        except UnicodeDecodeError:
+            return None
+    return payload
+
+
 class MessageEnd:
     """Finds where the message that begins the stream ends, by walking frame headers; used beside the library.
 
@@ -205,5 +229,5 @@ def close_code(frame: bytes) -> int | None:
 
 __all__ = [
     "FrameError", "FrameReader", "MessageEnd",
-    "close_code", "close_frame", "goodbye", "pong_frame", "text_frame", "unmask",
+    "close_code", "close_frame", "goodbye", "one_text", "pong_frame", "text_frame", "unmask",
 ]  # fmt: skip

@@ -4,6 +4,9 @@ Trio's own wait for a socket is a one-shot entry: two system calls and some fort
 client says something, half of what a message cost the main thread. Here a socket is registered once and stays; when
 some are readable the one task receives from each and wakes whoever waits for its bytes.
 
+Whoever waits may leave a function with it, which is shown the bytes first. What it takes is done with then and there,
+and the task goes on waiting: waking it would cost more than what a common message asks for.
+
 A socket that is readable while nobody waits for it would keep the set awake for nothing. It is passed over once, since
 nearly always its task is just on its way back; if nobody waits the second time either, it is taken out until somebody
 does. Taken out, not masked: a hung-up socket is reported under any mask.
@@ -21,6 +24,7 @@ import trio
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
 READ_BYTES = 65_536  # of one recv: at 100 B a frame, 650 frames a wake-up
 TURN = 256  # sockets received from between two checkpoints: 256 x 4 us hold the loop for 1 ms, and 16 MB at most
@@ -29,7 +33,7 @@ TURN = 256  # sockets received from between two checkpoints: 256 x 4 us hold the
 class _Place:
     """One socket in the set."""
 
-    __slots__ = ("alone", "armed", "data", "fd", "passed", "recv", "sock", "task")
+    __slots__ = ("alone", "armed", "data", "error", "fd", "passed", "recv", "sock", "take", "task")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -39,12 +43,23 @@ class _Place:
         self.passed = False  # readable a moment ago, and nobody waited
         self.alone = False  # somebody waits for it by Trio
         self.task: trio.lowlevel.Task | None = None  # who waits for its bytes
+        self.take: Callable[[bytes], bool] | None = None  # is shown the bytes before the task is woken
         self.data: bytes | None = None  # what the task was woken with; None sends it on by itself
+        self.error: Exception | None = None  # what `take` raised: the task's own affair
 
     def abort(self, _: object) -> trio.lowlevel.Abort:
         """The waiting task is cancelled: nothing was received for it, or it would have been woken."""
         self.task = None
         return trio.lowlevel.Abort.SUCCEEDED
+
+    def came(self, data: bytes) -> None:
+        """Bytes for the waiting task, or for the function that it left."""
+        try:
+            if data and self.take is not None and self.take(data):
+                return
+        except Exception as error:  # raised where the bytes are waited for
+            self.error = error
+        self.wake(data)
 
     def wake(self, data: bytes | None) -> None:
         task, self.task, self.data = self.task, None, data
@@ -93,10 +108,12 @@ class Readers:
         if place.task is not None:
             place.wake(b"")
 
-    async def wait_bytes(self, sock: socket.socket) -> bytes:
+    async def wait_bytes(self, sock: socket.socket, take: Callable[[bytes], bool] | None = None) -> bytes:
         """What arrives next, at most READ_BYTES; b"" at the end, or when the socket is not here. A checkpoint.
 
-        Raises BusyResourceError if another task waits for the same socket, and OSError if epoll cannot take it.
+        Bytes for which `take` says True are done with, and the wait goes on. It is called in the readers' task, so it
+        must never wait; what it raises is raised here. Raises BusyResourceError if another task waits for the same
+        socket, and OSError if epoll cannot take it.
         """
         place = self._places.get(sock.fileno())
         if place is None:
@@ -110,8 +127,11 @@ class Readers:
             self._epoll.register(place.fd, select.EPOLLIN)
             place.armed = True
         place.passed = False
-        place.task = trio.lowlevel.current_task()
+        place.task, place.take = trio.lowlevel.current_task(), take
         await trio.lowlevel.wait_task_rescheduled(place.abort)
+        if place.error is not None:
+            error, place.error = place.error, None
+            raise error
         data, place.data = place.data, None
         return data if data is not None else await self._wait_alone(place)
 
@@ -175,7 +195,9 @@ class Readers:
     def _turn(self, epoll: select.epoll) -> None:
         # The kernel puts those that it reports at the end of its list, so a turn that is full starves nobody.
         for fd, _ in epoll.poll(0, TURN):
-            place = self._places[fd]
+            place = self._places.get(fd)
+            if place is None:  # let go of by what another's bytes asked for
+                continue
             if place.task is None:
                 if place.passed:
                     epoll.unregister(fd)
@@ -188,4 +210,4 @@ class Readers:
                 continue
             except OSError:
                 data = b""
-            place.wake(data)
+            place.came(data)

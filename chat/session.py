@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
@@ -19,7 +19,7 @@ from db.errors import StoreUnavailable
 from db.records import Appended, Draft
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator, Sequence
+    from collections.abc import Coroutine, Iterator, Sequence
 
     from chat.live_room import LiveRoom
     from chat.room import Room
@@ -36,6 +36,7 @@ FRAMES_PER_SEND = 5  # frames of all kinds a session may send for each message i
 MARGIN = 100  # messages read beyond the window's start: it moves on while the store is read
 CATCH_UP_BYTES = 131_072  # of one write while catching up; far below outbox_bytes, or a good reader would look slow
 CATCH_UP_STALL = 30.0  # seconds a client that catches up may take nothing before it is too slow
+SEND = b'{"t":"send",'  # how one begins that is handled without a task switch; any other order of keys is as good
 NOT_A_FRAME = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # the last: brackets without end
 
 
@@ -83,7 +84,7 @@ class Session:
                     if not self.greeted:
                         await self._greet()
                     while True:
-                        await self._handle_all(await self.websocket.receive())
+                        await self._handle_all(await self.websocket.receive(self._take))
                         while self.in_flight > IN_FLIGHT:
                             await self._fewer_in_flight()
                 except Ended as ended:
@@ -196,6 +197,16 @@ class Session:
 
     # --- frames ------------------------------------------------------------------------------------------------
 
+    def _take(self, payload: bytes) -> bool:
+        """Handle a send at once, which never waits; False: it is for our task. Called where it was received."""
+        if not payload.startswith(SEND) or self.in_flight > IN_FLIGHT or self._closing is not None:
+            return False
+        waiting = self._handle(payload)
+        if waiting is not None:  # a second "t" made something else of it
+            waiting.close()
+            return False
+        return True
+
     async def _handle_all(self, payloads: list[bytes]) -> None:
         for payload in payloads:
             waiting = self._handle(payload)
@@ -204,8 +215,8 @@ class Session:
             if self._closing is not None:
                 return
 
-    def _handle(self, payload: bytes) -> Awaitable[None] | None:
-        """Handle one frame; what has to wait for the store comes back as an awaitable, the next frame waits too."""
+    def _handle(self, payload: bytes) -> Coroutine[Any, Any, None] | None:
+        """Handle one frame; what has to wait for the store comes back as a coroutine, the next frame waits too."""
         context = self._context
         context.metrics.frames_received += 1
         self.heard = now = context.now()
@@ -295,7 +306,7 @@ class Session:
         for name in list(self.rooms):
             self._leave_room(name)
 
-    def _join(self, frame: wire.Join) -> Awaitable[None] | None:
+    def _join(self, frame: wire.Join) -> Coroutine[Any, Any, None] | None:
         """Join at once if the room is live and its window reaches; else return what has to be awaited."""
         limit = self._context.config.limits.rooms_per_session
         try:

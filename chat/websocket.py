@@ -19,11 +19,11 @@ import trio
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from chat.closing import NOT_TEXT, NOT_UTF8, PROTOCOL, TOO_LARGE, Closing
-from chat.frames import FrameError, FrameReader, MessageEnd, close_code, close_frame, goodbye, pong_frame
+from chat.frames import FrameError, FrameReader, MessageEnd, close_code, close_frame, goodbye, one_text, pong_frame
 from chat.wire import SUBPROTOCOL
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from chat.outbox import Outbox
     from chat.readers import Readers
@@ -80,8 +80,17 @@ class Websocket:
         chosen = b"Sec-WebSocket-Protocol: %b\r\n" % SUBPROTOCOL.encode() if subprotocol else b""
         self.outbox.post(SWITCHING % (answer, chosen))
 
-    async def receive(self) -> list[bytes]:
-        """The next messages, at least one, as many as have arrived. Raises Ended. A checkpoint."""
+    async def receive(self, lone: Callable[[bytes], bool] | None = None) -> list[bytes]:
+        """The next messages, at least one, as many as have arrived. Raises Ended. A checkpoint.
+
+        A message that comes whole and alone is shown to `lone` first; one that it takes is not returned. It must not
+        wait, and what it raises is raised here.
+        """
+
+        def take(data: bytes) -> bool:
+            payload = one_text(data, self._frame_bytes)
+            return payload is not None and lone is not None and lone(payload)
+
         # Before anything is taken apart, not after: being cancelled must not lose a message that was whole.
         if self._reader.rest:
             await trio.lowlevel.checkpoint()
@@ -107,7 +116,7 @@ class Websocket:
                     return [odd]
                 data = b""
                 continue
-            data = await self.receive_bytes()
+            data = await self._readers.wait_bytes(self.sock, None if lone is None or self._reader.rest else take)
             if not data:
                 raise Ended(1006)
 

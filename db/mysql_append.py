@@ -26,7 +26,7 @@ from db.errors import OutcomeUnknown, StoreUnavailable
 from db.mysql_batch import commit_packets, counting_packet, known_nonces, lock_rooms
 from db.mysql_errors import DEADLOCK, DUPLICATE, LOCK_TIMEOUT, NULL_REFUSED, error_number
 from db.mysql_pool import ANSWER, BACKOFF, TRIES, Pool, rollback
-from db.numbering import Numbered, number
+from db.numbering import Numbered, moved, number
 from db.records import Appended
 
 if TYPE_CHECKING:
@@ -96,10 +96,10 @@ class Appender:
                         await transaction.commit(guess, at, begun=False)
                         return guess
                     if counting:
-                        heads_before = await transaction.counted(drafts, at)
-                        if heads_before is not None:
-                            self._compare(heads_before)
-                            return number(drafts, heads_before, {}, at)
+                        counted = await transaction.counted(drafts, at)
+                        if counted is not None:
+                            self._compare(counted.before)
+                            return counted
                     heads, known = await transaction.locked(drafts, careful)
                     self._compare(heads)
                     numbered = number(drafts, heads, known, at)
@@ -153,8 +153,8 @@ class _Transaction:
         }
         return dict(rooms.rows), known
 
-    async def counted(self, drafts: Sequence[Draft], at: dt.datetime) -> dict[int, int] | None:
-        """Write and commit, numbered by the database; the heads its rooms had before. None: not for this batch.
+    async def counted(self, drafts: Sequence[Draft], at: dt.datetime) -> Numbered | None:
+        """Write and commit, numbered by the database; which numbers it gave. None: not for this batch.
 
         Raises as `commit` does.
         """
@@ -164,11 +164,11 @@ class _Transaction:
         if packet is None:
             return None
         results = await self._last(packet, 1 + 2 * len(heads))  # BEGIN, and each room's UPDATE and INSERT
-        moved = results[1:-1:2]
-        return {
+        before = {
             room_id: result.insert_id - numbered.after[room_id]
-            for room_id, result in zip(sorted(heads), moved, strict=True)
+            for room_id, result in zip(sorted(heads), results[1:-1:2], strict=True)
         }
+        return moved(drafts, numbered, before)
 
     async def commit(self, numbered: Numbered, at: dt.datetime, *, begun: bool) -> None:
         """Write and commit. Raises OutcomeUnknown when COMMIT may have been reached and its answer did not come."""

@@ -53,19 +53,21 @@ def counting_packet(numbered: Numbered, at: dt.datetime, allowed: int) -> bytes 
     if len(numbered.after) > COUNTED_ROOMS:
         return None
     moment = moment_literal(at)
-    of_room: dict[int, list[str]] = {room_id: [] for room_id in sorted(numbered.after)}  # locked so by all servers
-    for (room_id, seq, *_), tail in zip(numbered.rows, _tails(numbered.rows, moment), strict=True):
-        rows, back = of_room[room_id], numbered.after[room_id] - seq
-        # A room that is gone was not moved: NULL is refused, and with it the whole batch.
-        room = f"{room_id}" if rows else f"IF(ROW_COUNT() = 1, {room_id}, NULL)"
-        rows.append(f"({room},LAST_INSERT_ID()-{back},{tail}")
+    of_room: dict[int, list[Row]] = {room_id: [] for room_id in sorted(numbered.after)}  # locked so by all servers
+    for row in numbered.rows:
+        of_room[row[0]].append(row)
     parts = ["BEGIN;"]
     for room_id, rows in of_room.items():
+        count, tails = numbered.after[room_id], _tails(rows, moment)
+        # A room that is gone was not moved: NULL is refused, and with it the whole batch.
+        behind = (f"({room_id},LAST_INSERT_ID()-{count - row[1]}," for row in rows)
+        values = [head + tail for head, tail in zip(behind, tails, strict=True)]
+        values[0] = f"(IF(ROW_COUNT() = 1, {room_id}, NULL),LAST_INSERT_ID()-{count - rows[0][1]},{tails[0]}"
         parts.append(
-            f"UPDATE room SET last_seq = LAST_INSERT_ID(last_seq + {numbered.after[room_id]}), active_at = {moment} "
+            f"UPDATE room SET last_seq = LAST_INSERT_ID(last_seq + {count}), active_at = {moment} "
             f"WHERE id = {room_id} AND name IS NOT NULL;{INSERT}"
         )
-        parts += [",\n".join(rows), ";"]
+        parts += [",\n".join(values), ";"]
     packet = "".join([*parts, "COMMIT"]).encode()
     return packet if len(packet) <= min(allowed, LARGEST) - SLACK else None
 

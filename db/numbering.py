@@ -60,3 +60,16 @@ def number(
         outcomes.append(Appended(seq, at, fresh=True))
         rows.append((room_id, seq, draft.user_id, draft.user_name, draft.nonce, draft.text))
     return Numbered(outcomes, rows, before, after)
+
+
+def moved(drafts: Sequence[Draft], numbered: Numbered, heads: Mapping[int, int]) -> Numbered:
+    """A batch that was numbered from 0 on, all of it new to rooms that exist, as it is behind these heads.
+
+    Its rows are left out: it has been written.
+    """
+    outcomes: list[Appended | RoomMissing] = [
+        Appended(heads[draft.room_id] + outcome.seq, outcome.at, outcome.fresh)
+        for draft, outcome in zip(drafts, numbered.outcomes, strict=True)
+        if isinstance(outcome, Appended)
+    ]
+    return Numbered(outcomes, [], dict(heads), {room_id: heads[room_id] + n for room_id, n in numbered.after.items()})
