@@ -1,8 +1,8 @@
 """The budget of websocket handshakes: how many a second come in, and when those who do not shall ask again. Pure.
 
 A token bucket would let a second's worth through at once and as many again while it refills: twice what was promised in
-that second. So what is counted is the last second itself: in no second, wherever it begins, do more than `per_second`
-come in.
+that second. So what is counted is the last second itself, and LATE more: in no second, wherever it begins, do more than
+`per_second` come in, nor do clients see more answers in one, though some are longer on their way than others.
 
 Those refused each get a turn of their own in a queue that moves at SHARE of the budget. With R a second and n refused
 at one moment, the k-th is told to come back after k / (SHARE x R) seconds. Retry-After is in whole seconds, rounded up,
@@ -21,24 +21,25 @@ from __future__ import annotations
 import math
 from collections import deque
 
+LATE = 0.05  # seconds; with none, 500 let in within a second were 512 in one as their clients saw the answers come
 SHARE = 0.8  # of the budget, for those who were refused before
 LONGEST = 60.0  # seconds; who would have to wait longer is told to look again then
 
 
 class Budget:
-    """Counts handshakes of the last second; `per_second` of 0 is without limit."""
+    """Counts handshakes of the last second and LATE; `per_second` of 0 is without limit."""
 
     __slots__ = ("_next_turn", "_peak", "_per_second", "_taken", "most")
 
     def __init__(self, per_second: int) -> None:
         self._per_second = per_second
-        self._taken: deque[float] = deque()  # of the last second: as many as came in, 8 B each
+        self._taken: deque[float] = deque()  # when the last ones came in: as many as came in, 8 B each
         self._next_turn = 0.0
         self._peak = 0
-        self.most = 0  # that ever came in within one second
+        self.most = 0  # that ever came in within so long
 
     def take(self, now: float) -> bool:
-        """Let one in, if the last second has room for it."""
+        """Let one in, if there is room for it."""
         self._forget(now)
         if self._per_second and len(self._taken) >= self._per_second:
             return False
@@ -63,10 +64,10 @@ class Budget:
         return max(1, math.ceil(at - now))
 
     def peak(self) -> int:
-        """The most that came in within one second since this was asked last."""
+        """The most that came in within a second and LATE since this was asked last."""
         peak, self._peak = self._peak, 0
         return peak
 
     def _forget(self, now: float) -> None:
-        while self._taken and now - self._taken[0] >= 1.0:
+        while self._taken and now - self._taken[0] >= 1.0 + LATE:
             self._taken.popleft()
