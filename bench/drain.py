@@ -33,6 +33,7 @@ SPOKEN = 4.0  # messages a second in each room
 RESIDENTS = 0.1  # of the leaving server's clients: as many are on each other server, and stay
 ARRIVALS = 300.0  # clients a second that come in at the start
 BEFORE = 5.0  # seconds of steady talk before it happens
+BREATH = 1.0  # seconds between the servers' own counts, for which this process stops to read, and what is measured
 AFTER = 1.0  # seconds of it behind the last one's return
 DEADLINE = 25.0  # seconds from SIGTERM to the end, by default
 PATIENCE = 90.0  # seconds for everybody to be back
@@ -203,6 +204,7 @@ def _happen(crowd: Crowd, servers: list[Server], number: signal.Signals) -> Outc
     before = share(crowd.tally.latencies.get("staying", ()), 0.99)
     belfry = bool(others[0].id.startswith("s"))
     counts = [server.counts() for server in others] if belfry else []
+    crowd.run(BREATH)  # what waited meanwhile was late by our own fault
     crowd.watch()
     began = time.perf_counter()
     leaving.process.send_signal(number)

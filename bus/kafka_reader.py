@@ -33,7 +33,7 @@ log = logging.getLogger("belfry.bus.kafka")
 POLL = 0.25  # seconds at most of one poll: how soon a stop is noticed
 GATHER = 0.002  # seconds in which more may come before the next poll, which costs 0.7 ms of a core whatever it brings
 SHARE = 3.0  # of the time the last batch took to be taken in: a loop that has no time for us is asked less often
-GATHER_MOST = 0.015  # seconds
+GATHER_MOST = 0.016  # seconds; also for who hears nothing but itself, again and again
 POLL_RECORDS = 500  # in one poll: 15 ms of the library's Python, in which the event loop wants its turns
 LAG = 20_000  # records behind the end, over which we skip to it: a second of reading, and the store has them all
 SLICE = 0.01  # seconds of the event loop at a time; a crossing costs 0.4 ms
@@ -72,6 +72,7 @@ class Reader:
         self._consumer: KafkaConsumer | None = None
         self._looked = 0.0  # when we last looked around
         self._idle = False  # whether the last poll brought nothing: a loop that stood still has all of it before it
+        self._alone = 0  # polls in a row that brought nothing but our own records
         self._warned = -WARN
 
     def run(self) -> None:
@@ -94,15 +95,20 @@ class Reader:
                     continue
                 came = time.monotonic()
                 runs = deque(self._sorted(records))
+                self._alone = self._alone + 1 if records and not runs else 0
                 while runs:
                     trio.from_thread.run_sync(_deliver_slice, self._deliver, runs)
                 if records:
-                    time.sleep(min(max(GATHER, SHARE * (time.monotonic() - came)), GATHER_MOST))
+                    time.sleep(self._rest_after(time.monotonic() - came))
                 back = self._link.look()
                 if began or skipped or back:
                     trio.from_thread.run_sync(self._missed)
         finally:
             self._drop()
+
+    def _rest_after(self, took: float) -> float:
+        """Seconds until the next poll, after a batch that took so long to be taken in."""
+        return min(max(GATHER * (1 << min(self._alone, 3)), SHARE * took), GATHER_MOST)
 
     def _rest(self) -> None:
         until = time.monotonic() + RETRY

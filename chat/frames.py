@@ -139,7 +139,7 @@ def one_text(data: bytes, frame_bytes: int) -> bytes | None:
             return None
     else:
         start = 6
-        if data[1] != MASKED + size - start:  # not whole, not alone, not masked, or longer
+        if size - start > CONTROL_MAX or data[1] != MASKED + size - start:  # not whole, alone, masked, or longer
             return None
     if frame_bytes and size - start > frame_bytes:
         return None

@@ -195,6 +195,7 @@ class Gaps:
                     self._metrics.gap_fills += 1
                     self._metrics.gap_filled_messages += len(bodies)
                     if first + len(bodies) <= last:
+                        live.holes.pop(first, None)
                         live.holes[first + len(bodies)] = since  # what is left of a long hole has waited as long
                     self._rooms.offer(live, first, bodies)
                     empty = 0.0

@@ -112,8 +112,8 @@ class Readers:
         """What arrives next, at most READ_BYTES; b"" at the end, or when the socket is not here. A checkpoint.
 
         Bytes for which `take` says True are done with, and the wait goes on. It is called in the readers' task, so it
-        must never wait; what it raises is raised here. Raises BusyResourceError if another task waits for the same
-        socket, and OSError if epoll cannot take it.
+        must never wait, and if it ends this wait it has to take them; what it raises is raised here. Raises
+        BusyResourceError if another task waits for the same socket, and OSError if epoll cannot take it.
         """
         place = self._places.get(sock.fileno())
         if place is None:

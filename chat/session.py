@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -19,7 +19,7 @@ from db.errors import StoreUnavailable
 from db.records import Appended, Draft
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Sequence
+    from collections.abc import Awaitable, Iterator, Sequence
 
     from chat.live_room import LiveRoom
     from chat.room import Room
@@ -201,10 +201,7 @@ class Session:
         """Handle a send at once, which never waits; False: it is for our task. Called where it was received."""
         if not payload.startswith(SEND) or self.in_flight > IN_FLIGHT or self._closing is not None:
             return False
-        waiting = self._handle(payload)
-        if waiting is not None:  # a second "t" made something else of it
-            waiting.close()
-            return False
+        self._handle(payload)  # a send, or nothing: a second "t" is refused
         return True
 
     async def _handle_all(self, payloads: list[bytes]) -> None:
@@ -215,8 +212,8 @@ class Session:
             if self._closing is not None:
                 return
 
-    def _handle(self, payload: bytes) -> Coroutine[Any, Any, None] | None:
-        """Handle one frame; what has to wait for the store comes back as a coroutine, the next frame waits too."""
+    def _handle(self, payload: bytes) -> Awaitable[None] | None:
+        """Handle one frame; what has to wait for the store comes back as an awaitable, the next frame waits too."""
         context = self._context
         context.metrics.frames_received += 1
         self.heard = now = context.now()
@@ -306,7 +303,7 @@ class Session:
         for name in list(self.rooms):
             self._leave_room(name)
 
-    def _join(self, frame: wire.Join) -> Coroutine[Any, Any, None] | None:
+    def _join(self, frame: wire.Join) -> Awaitable[None] | None:
         """Join at once if the room is live and its window reaches; else return what has to be awaited."""
         limit = self._context.config.limits.rooms_per_session
         try:

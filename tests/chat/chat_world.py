@@ -97,8 +97,8 @@ class Client:
             await self.stream.send_all(data)
 
     async def say(self, *frames: Frame) -> None:
-        """Send frames, all in one write."""
-        await self.send(b"".join(client_frames.text(json.dumps(frame)) for frame in frames))
+        """Send frames, all in one write, in a browser's JSON."""
+        await self.send(b"".join(client_frames.text(json.dumps(frame, separators=(",", ":"))) for frame in frames))
 
     async def hear(self, *kinds: str, **fields: Any) -> Frame:
         """The next frame of one of these kinds and with these fields; what comes before it is kept. Raises Closed."""

@@ -43,7 +43,9 @@ def test_no_second_has_more_than_the_budget(per_second: int, gaps: list[float]) 
 
 
 @given(st.integers(1, 40), moments, st.randoms(use_true_random=False))
-def test_no_second_as_the_clients_see_it_has_more_either(per_second: int, gaps: list[float], rng: random.Random) -> None:
+def test_no_second_as_the_clients_see_it_has_more_either(
+    per_second: int, gaps: list[float], rng: random.Random
+) -> None:
     budget, now, seen = Budget(per_second), 0.0, []
     for gap in gaps:
         now += gap / 20

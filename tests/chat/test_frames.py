@@ -18,6 +18,7 @@ from chat.frames import (
     close_code,
     close_frame,
     goodbye,
+    one_text,
     pong_frame,
     text_frame,
     unmask,
@@ -229,6 +230,119 @@ def test_garbage_never_breaks_the_reader(garbage: bytes, cuts: list[int]) -> Non
         assert fed.endswith(reader.rest)
         if reader.odd:
             return
+
+
+# --- one text frame alone ----------------------------------------------------------------------------------------
+
+BOUNDS = (0, 1, 10, 125, 126, 127, 300, 65_535, 65_536)  # bytes of a payload
+LONGEST = 65_535  # bytes of a payload whose length is not left to FrameReader
+
+
+@st.composite
+def single(draw: st.DrawFn) -> bytes:
+    """One frame, often a plain text, and often almost one."""
+    kind = draw(st.sampled_from(["text", "text", "text", "text", "ping", "pong", "binary", "odd", "bytes", "long"]))
+    payload, mask = draw(payloads), draw(masks)
+    match kind:
+        case "text":
+            return client.frame(client.TEXT, payload, mask=mask)
+        case "ping" | "pong" | "binary":
+            opcode = {"ping": client.PING, "pong": client.PONG, "binary": client.BINARY}[kind]
+            return client.frame(opcode, payload[:125], mask=mask)
+        case "odd":
+            return client.frame(
+                client.TEXT,
+                payload,
+                fin=draw(st.booleans()),
+                rsv=draw(st.sampled_from([0, 0, 1, 4])),
+                mask=draw(st.sampled_from([mask, None])),
+                width=draw(st.sampled_from([2, 8] if len(payload) > 125 else [0, 2, 8])),
+                claim=draw(st.none() | st.integers(0, min(len(payload) + 3, 125))),
+            )
+        case "bytes":
+            return client.frame(client.TEXT, draw(st.binary(max_size=130)), mask=mask)
+        case _:
+            size = draw(st.sampled_from([65_534, 65_535, 65_536, 65_537]))
+            return client.frame(client.TEXT, b"\xc3\xa4" * (size // 2) + b"x" * (size % 2), mask=b"\0\0\0\0")
+
+
+@st.composite
+def arrived(draw: st.DrawFn) -> bytes:
+    """What one read may bring: a frame, several, a part of one, or with a byte changed."""
+    data = b"".join(draw(st.lists(single(), min_size=1, max_size=draw(st.sampled_from([1, 1, 1, 3])))))
+    match draw(st.sampled_from(["whole", "whole", "whole", "cut", "changed", "more", "late"])):
+        case "cut":
+            return data[: draw(st.integers(0, len(data)))]
+        case "changed":
+            at = draw(st.integers(0, min(len(data) - 1, 20)))
+            return data[:at] + bytes([data[at] ^ draw(st.integers(1, 255))]) + data[at + 1 :]
+        case "more":
+            return data + draw(st.binary(min_size=1, max_size=8))
+        case "late":
+            return data[draw(st.integers(0, min(len(data), 10))) :]
+    return data
+
+
+def alone(data: bytes, frame_bytes: int) -> bytes | None:
+    """What one_text should say, by FrameReader."""
+    reader, pongs = FrameReader(frame_bytes), list[bytes]()
+    try:
+        messages = reader.feed(data, pongs.append)
+    except FrameError:
+        return None
+    if len(messages) != 1 or reader.rest or reader.odd or pongs:
+        return None
+    (payload,) = messages
+    nothing_else = len(data) == len(client.text(payload))  # no pong, which is read without a word
+    return payload if nothing_else and len(payload) <= LONGEST else None
+
+
+@given(arrived(), st.just(0) | st.sampled_from(BOUNDS))
+@settings(max_examples=500)
+@example(b"", 0)
+@example(client.frame(client.PONG, b"x") + client.text("x"), 0)
+@example(client.text("x") + client.frame(client.PONG, b"x"), 0)
+@example(client.text("x" * 126)[:-1], 0)
+@example(client.frame(client.TEXT, b"x" * 125, width=2), 0)
+@example(client.frame(client.TEXT, b"x", mask=None), 0)
+@example(client.frame(client.TEXT, b"x" * 5, mask=None), 0)
+@example(client.frame(client.TEXT, b"x" * 5, mask=None) + b"more", 0)  # as long as if it were masked
+@example(b"\x81\xfe\x00\x00" + bytes(4), 0)
+@example(b"\x81\xff" + (1).to_bytes(8, "big") + bytes(5), 0)
+@example(client.text(b"\xff"), 0)
+@example(client.text(b"\xed\xa0\x80"), 0)
+def test_one_text_alone_is_what_the_reader_makes_of_it_or_left_to_it(data: bytes, frame_bytes: int) -> None:
+    assert one_text(data, frame_bytes) == alone(data, frame_bytes)
+
+
+@given(st.text(max_size=200).map(str.encode), masks)
+def test_any_text_alone_is_one(payload: bytes, mask: bytes) -> None:
+    data = client.frame(client.TEXT, payload, mask=mask)
+    assert one_text(data, 0) == payload
+    assert all(one_text(data[:cut], 0) is None for cut in range(len(data)))
+    assert one_text(data + data, 0) is None
+
+
+@pytest.mark.parametrize("length", [0, 1, 125, 126, 127, LONGEST])
+def test_one_text_of_every_length_up_to_its_bound(length: int) -> None:
+    payload = bytes(97 + at % 26 for at in range(length))
+    data = client.text(payload)
+    for bound in (0, max(length, 1), length + 1):
+        assert one_text(data, bound) == payload == alone(data, bound)
+    if length > 1:
+        assert one_text(data, length - 1) is None
+    assert one_text(data[:-1], 0) is None
+    assert one_text(data + b"\x81", 0) is None
+
+
+@pytest.mark.parametrize("size", [65_536, 70_000, 0x7B22_7422])
+def test_the_beginning_of_a_longer_text_is_left_to_the_reader(size: int) -> None:
+    data = client.frame(client.TEXT, claim=size, mask=b':"se') + b"x" * 300
+    assert [arrived for arrived in range(len(data)) if one_text(data[:arrived], 0) is not None] == []
+
+
+def test_a_longer_text_is_left_to_the_reader() -> None:
+    assert one_text(client.text(b"x" * (LONGEST + 1)), 0) is None
 
 
 @pytest.mark.parametrize("closing", ALL, ids=lambda closing: f"{closing.code} {closing.reason}")
