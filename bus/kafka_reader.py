@@ -32,7 +32,7 @@ log = logging.getLogger("belfry.bus.kafka")
 
 POLL = 0.25  # seconds at most of one poll: how soon a stop is noticed
 GATHER = 0.002  # seconds in which more may come before the next poll, which costs 0.7 ms of a core whatever it brings
-SHARE = 3.0  # of the time the last batch took to be taken in: a loop that has no time for us is asked less often
+SHARE = 1.0  # of the time the last batch took to be taken in: a loop that has no time for us is asked less often
 GATHER_MOST = 0.016  # seconds; also for who hears nothing but itself, again and again
 POLL_RECORDS = 500  # in one poll: 15 ms of the library's Python, in which the event loop wants its turns
 LAG = 20_000  # records behind the end, over which we skip to it: a second of reading, and the store has them all

@@ -46,6 +46,7 @@ class Writer:
 
     def __init__(self, url: KafkaUrl, origin: str, link: Link, counts: Counts) -> None:
         self._url = url
+        self._sender = origin.partition("/")[0]  # whatever the boot: what a process took over follows what it was handed
         self._headers = [(ORIGIN, origin.encode())]
         self._link = link
         self._counts = counts
@@ -130,7 +131,7 @@ class Writer:
         while self._waiting:
             _, event = self._waiting.popleft()
             route = ROUTES[type(event)]
-            key = route.key(event)
+            key = route.key(event) if route.key is not None else self._sender
             try:
                 count = len(producer.partitions_for(self._url.prefix + route.topic.name))
             except KafkaError as error:  # the topic is missing, or no metadata within BLOCK_MS

@@ -56,7 +56,7 @@ class MemoryBus:
 
     def publish(self, event: Event) -> None:
         route = ROUTES[type(event)]
-        if route.topic.kept:
+        if route.topic.kept and route.key is not None:
             self._exchange._kept[route.topic.name, route.key(event)] = self._server_id, event
         for other in self._exchange._buses:
             if other is not self and (other._topics is None or route.topic in other._topics):
