@@ -99,16 +99,12 @@ class Reader:
                 while runs:
                     trio.from_thread.run_sync(_deliver_slice, self._deliver, runs)
                 if records:
-                    time.sleep(self._rest_after(time.monotonic() - came))
+                    time.sleep(rest(self._alone, time.monotonic() - came))
                 back = self._link.look()
                 if began or skipped or back:
                     trio.from_thread.run_sync(self._missed)
         finally:
             self._drop()
-
-    def _rest_after(self, took: float) -> float:
-        """Seconds until the next poll, after a batch that took so long to be taken in."""
-        return min(max(GATHER * (1 << min(self._alone, 3)), SHARE * took), GATHER_MOST)
 
     def _rest(self) -> None:
         until = time.monotonic() + RETRY
@@ -222,6 +218,11 @@ def start(topic: Topic, were: int | None, first: int, end: int) -> int:
     if were is not None and first <= were <= end:
         return were
     return first if topic.kept else end
+
+
+def rest(alone: int, took: float) -> float:
+    """Seconds until the next poll; the last batch took so many to be taken in, `alone` were nothing but our own."""
+    return min(max(GATHER * (1 << min(alone, 3)), SHARE * took), GATHER_MOST)
 
 
 def _deliver_slice(deliver: Deliver, runs: deque[Run]) -> None:

@@ -46,7 +46,7 @@ class Writer:
 
     def __init__(self, url: KafkaUrl, origin: str, link: Link, counts: Counts) -> None:
         self._url = url
-        self._sender = origin.partition("/")[0]  # whatever the boot: what a process took over follows what it was handed
+        self._sender = origin.partition("/")[0]  # whatever the boot: a successor goes on where it took over
         self._headers = [(ORIGIN, origin.encode())]
         self._link = link
         self._counts = counts

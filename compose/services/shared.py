@@ -8,6 +8,7 @@ It is all done by locks on files in the directory: a process that is killed leav
 
 from __future__ import annotations
 
+import shutil
 from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_SH, LOCK_UN, flock
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -39,6 +40,8 @@ class Shared:
                 found = kind(self._directory / kind.name, port)
                 found.elsewhere = int(told.read_text().split()[1])
                 return found
+            # What an earlier one left there was set up for another port.
+            shutil.rmtree(self._directory / kind.name, ignore_errors=True)
             service = kind(self._directory / kind.name)
             service.start()
             self._started.append((service, told))

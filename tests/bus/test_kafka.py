@@ -18,7 +18,7 @@ from bus.bus import Counts
 from bus.events import Asked, Committed, Typing
 from bus.kafka import KafkaBus
 from bus.kafka_link import AWAY, HOLD, PING, Link
-from bus.kafka_reader import start
+from bus.kafka_reader import GATHER, GATHER_MOST, rest, start
 from bus.kafka_topics import make_topics
 from bus.topics import CONTROL, MESSAGES, PRESENCE, SERVERS, TOPICS
 from bus.url import KafkaUrl
@@ -36,6 +36,20 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore:.*<socket.socket.*raddr=:pytest.PytestUnraisableExceptionWarning")
 
 START = 100.0  # seconds a broker may take to start again; 3 are common, and its own bound is 90
+
+
+@pytest.mark.parametrize(
+    ("alone", "took", "expected"),
+    [
+        (0, 0.0, GATHER),
+        (0, 0.005, 0.005),  # a loop that has little time is asked less often
+        (0, 3.0, GATHER_MOST),
+        (1, 0.0, 2 * GATHER),  # who hears nothing but itself listens less often
+        (1_000_000, 0.0, GATHER_MOST),
+    ],
+)
+def test_the_rest_between_two_polls(alone: int, took: float, expected: float) -> None:
+    assert rest(alone, took) == pytest.approx(expected)
 
 
 @pytest.fixture(scope="module")

@@ -100,6 +100,31 @@ async def test_after_a_commit_of_several_the_next_ones_gather(tmp_path: Path, mo
         assert [len(drafts) for drafts, _ in shim.called("append")] == [1, 1, 1, 1, 3, 3]
 
 
+async def test_where_others_hear_of_each_commit_a_few_wait_longer_for_company(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "LONGER", 3.0)
+    async with shimmed(tmp_path) as (belfry, shim):
+        monkeypatch.setattr(belfry.server.hub, "quiet", lambda: 0.0)
+        clients = [await belfry.client(f"u{number}", ROOM) for number in range(3)]
+        await clients[0].tell("x", "first")  # nobody spoke before: at once
+        for client in clients:
+            await send(client, "few")
+            await trio.sleep(0.1)  # a commit takes less
+        assert await clients[1].messages(4) == [1, 2, 3, 4]
+        for number in range(committer.FEW):  # enough: nobody waits for more
+            await send(clients[0], f"enough{number}")
+        began = trio.current_time()
+        await clients[1].messages(committer.FEW)
+        assert trio.current_time() - began < 2.5
+        await send(clients[0], "alone")
+        await until(lambda: belfry.metric("sends") == 9)
+        await trio.sleep(0.2)  # it waits for company by now
+        await belfry.server.committer.wait_idle()  # whoever waits for it to be idle does not wait for company
+        assert trio.current_time() - began < 2.5
+        assert [len(drafts) for drafts, _ in shim.called("append")][:2] == [1, 3]
+
+
 async def test_a_store_that_is_away_refuses_with_a_word_to_retry_and_recovers(tmp_path: Path) -> None:
     async with shimmed(tmp_path) as (belfry, shim):
         ada, bob = await belfry.client("ada", ROOM), await belfry.client("bob", ROOM)
