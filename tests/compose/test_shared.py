@@ -49,10 +49,10 @@ class Listener(Service):
         return f"tcp://127.0.0.1:{self.port}"
 
     def prepare(self) -> None:
-        pass
+        (self.directory / "settings").write_text(str(self.port))  # as Kafka has its port
 
     def command(self) -> list[str | Path]:
-        return [sys.executable, "-c", LISTENS, str(self.port)]
+        return [sys.executable, "-c", LISTENS, (self.directory / "settings").read_text()]
 
     def is_ready(self) -> bool:
         return "listening" in self.log_of_start()
@@ -81,6 +81,7 @@ def test_the_second_finds_what_the_first_started_and_cannot_stop_it(tmp_path: Pa
         assert not is_free(first.port)
     assert is_free(first.port)
     other = User(tmp_path)  # who comes later starts it anew
+    assert not is_free(other.port)
     with Shared(tmp_path) as shared:
         second = shared.service(Listener)
         assert second.port == other.port
