@@ -25,6 +25,7 @@ SPREAD = 50
 HISTORY = MISSED + SPREAD  # messages in each room before
 HISTORY_RATE = 2_000.0  # sends a second
 RATE = 100.0  # sends a second meanwhile: each room moves on, out of what its server has in memory
+PAUSE = 5.0  # seconds behind the writing, in which the database flushes what it held back: calm is to be calm
 AT = 1.0  # second of the run in which they come
 BACK = 5.0  # seconds
 TIMES = 2.0  # of the calm p99
@@ -43,6 +44,7 @@ def table(generator: Generator, ground: Ground, pace: Pace) -> tuple[Table, list
         if not written.seen.clean:
             raise Unmeasured(f"the rooms' history could not be written: {written.seen.first_error or 'not whole'}")
         (server,) = stage.servers()
+        generator.idle(PAUSE)
         calm = stage.run(Load(talkers, MEMBERS, RATE, seconds=AT + 2 * pace.step, warm=AT)).seen
         reads = server.metric(READS) or 0.0
         wave = Wave(server.port, server.request, _coming(server, names), AT)
