@@ -374,6 +374,7 @@ def test_old_data_are_called_old(tower: FakeTower, watch: Watch) -> None:
     expect(wrong(page)).to_contain_text("Servers go on without it")
     assert page.evaluate(colour) != lively
     assert page.evaluate(LOW_CONTRAST) == []
+    expect(status).to_contain_text(re.compile(r"in (\d\d|[2-9]) s"))  # or it would come back by itself before the click
     tower.start()
     status.get_by_role("button", name="now", exact=True).click()
     expect(status).to_have_text("Live")
