@@ -31,7 +31,7 @@ log = logging.getLogger("belfry.chat.door")
 
 HEAD_TIMEOUT = 5.0  # seconds for a whole head; a slow phone needs one
 KEEP_ALIVE = 30.0  # seconds a connection may wait for its next request; proxies keep theirs for 60
-ACCEPTS = 16  # connections taken in one turn of the loop: their heads, hellos and joins come in a turn too, 16 x 0.3 ms
+ACCEPTS = 4  # connections taken in one step of those who come in (chat/sessions.py)
 NO_FILES_PAUSE = 0.1  # seconds before accepting again when file descriptors ran out
 # A page of any origin may ask at /ws when it shall come back; a websocket that is refused tells it nothing.
 TELLABLE = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Retry-After"}
@@ -170,9 +170,10 @@ class Door:
                 await self._frozen.wait()
                 continue
             try:
-                for _ in range(ACCEPTS):
-                    sock, _address = listener.accept()
-                    self._take(sock)
+                async with self._sessions.coming:
+                    for _ in range(ACCEPTS):
+                        sock, _address = listener.accept()
+                        self._take(sock)
             except BlockingIOError:
                 continue
             except OSError as error:
@@ -257,10 +258,11 @@ class Door:
         if not 0 <= end <= HEAD_BYTES:
             raise Refusal("head_too_large", f"the request's head is larger than {HEAD_BYTES} bytes")
         raw, rest = data[:end], data[end + 4 :]
-        head = parse_head(raw)
-        if head.path == "/ws":
-            connection.become(self._upgrade(connection.sock, head, rest))
-            return True
+        async with self._sessions.coming:
+            head = parse_head(raw)
+            if head.path == "/ws":
+                connection.become(self._upgrade(connection.sock, head, rest))
+                return True
         if wants_websocket(head):
             raise Refusal("not_found", "websockets live at /ws")
         if b"upgrade" in head.headers:

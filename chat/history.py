@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from db.store import Store
 
 PAGE = 100  # messages: aligned, so that whoever is about as far behind needs the same; 20 KB at 200 B
-RUN = 2  # pages in one read of the store: 200 rows, 2 to 4 ms of the event loop, in which nobody else has a turn
+RUN = 1  # pages in one read of the store: 100 rows, 1 to 2 ms of the event loop, in which nobody else has a turn
 KEEP_BYTES = 16_777_216  # of all pages kept: 80,000 messages of 200 B, the last 4,000 of 20 rooms
 KEEP = 30.0  # seconds without a reader: a wave of resumes is over long before
 
@@ -59,9 +59,7 @@ class History:
         self._pages: dict[Key, _Page] = {}  # the one used longest ago first
         self._bytes = 0
         self._reading: dict[Key, _Reading] = {}
-        # Held while one client's catching up is put together, never while anything is awaited: those who waited for
-        # one page all wake in one turn of the event loop, 0.3 ms each, and between two of them others want theirs.
-        self.turn = trio.Lock()
+        self._one = trio.Semaphore(1)  # reading: the rows of several reads would all be taken apart in one turn
 
     async def after(self, live: LiveRoom, seq: int, until: int) -> Sequence[bytes]:
         """Bodies behind position `seq`, at least one, at most RUN pages and none above `until` but to fill a page.
@@ -117,7 +115,8 @@ class History:
         reading = _Reading()
         self._reading.update(dict.fromkeys(keys, reading))
         try:
-            bodies = await self._read(live, first * PAGE, (first + len(keys)) * PAGE)
+            async with self._one:
+                bodies = await self._read(live, first * PAGE, (first + len(keys)) * PAGE)
             now = trio.current_time()
             for at, key in enumerate(keys):
                 page = self._pages[key] = _Page(bodies[at * PAGE : (at + 1) * PAGE])

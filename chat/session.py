@@ -153,8 +153,20 @@ class Session:
             payloads = await self.websocket.receive()
         if patience.cancelled_caught:
             raise Ended(NO_HELLO.code, NO_HELLO)
+        joins: list[wire.Join] | None = None
+        while joins is None or joins:  # one in a step: a client may have a hundred rooms
+            async with self._context.coming:
+                if joins is None:
+                    joins = self._answer_hello(payloads[0])
+                waiting = self._join(joins.pop()) if joins else None
+            if waiting is not None:
+                await waiting
+        await self._handle_all(payloads[1:])
+
+    def _answer_hello(self, payload: bytes) -> list[wire.Join]:
+        """Welcome a client; what it wants to join, the first last. Raises Ended."""
         try:
-            frame = wire.decode_client(payloads[0])
+            frame = wire.decode_client(payload)
         except NOT_A_FRAME as error:
             self._refuse(*_decode_problem(error))
             raise Ended(POLICY.code, POLICY) from None
@@ -171,12 +183,7 @@ class Session:
             raise Ended(BANNED.code, BANNED)
         if self._context.draining:
             raise Ended(MOVED.code, MOVED)
-        resume = frame.resume or identity.rooms
-        for room, position in resume.items():
-            joining = self._join(wire.Join(room, position))
-            if joining is not None:
-                await joining
-        await self._handle_all(payloads[1:])
+        return [wire.Join(room, position) for room, position in (frame.resume or identity.rooms).items()][::-1]
 
     def _welcome(self, identity: Identity) -> None:
         self.be(identity)
@@ -356,7 +363,7 @@ class Session:
             # Never beyond the head: the store may be ahead of it, and what is would come a second time by fan-out.
             page = rest or await history.after(live, position, min(order.head, order.window_start + MARGIN))
             for piece in _pieces(page):
-                async with history.turn:
+                async with self._context.coming:
                     if first:
                         whole = _with_window(order, position, piece)
                         if whole is not None:  # most often: what was read reaches up to the window
