@@ -69,18 +69,23 @@ class Appender:
 
     async def append(self, drafts: Sequence[Draft], at: dt.datetime) -> list[Appended | RoomMissing]:
         """See Store; the texts have been checked."""
-        async with self._turn:
+        if not drafts:
             await trio.lowlevel.checkpoint()
-            if not drafts:
-                return []
-            try:
-                numbered = await self._append(drafts, at)
-            except BaseException:
-                self._heads.clear()  # whatever was remembered, the database may be another one now
-                raise
+            return []
+        try:
+            self._turn.acquire_nowait()  # `acquire` is a turn of the event loop, and a commit waits for it
+        except trio.WouldBlock:
+            await self._turn.acquire()
+        try:
+            numbered = await self._append(drafts, at)
             self._heads.update(numbered.after)
             while len(self._heads) > HEADS:
                 del self._heads[next(iter(self._heads))]
+        except BaseException:
+            self._heads.clear()  # whatever was remembered, the database may be another one now
+            raise
+        finally:
+            self._turn.release()
         return numbered.outcomes
 
     async def _append(self, drafts: Sequence[Draft], at: dt.datetime) -> Numbered:

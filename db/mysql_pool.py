@@ -44,10 +44,15 @@ class Pool:
     @asynccontextmanager
     async def connection(self, *, opening: bool = False) -> AsyncIterator[Connection]:
         """Lend a connection. MySQL's errors and timeouts in the block come out as StoreErrors."""
-        with trio.move_on_after(WAIT) as waiting:
-            await self._slots.acquire()
-        if waiting.cancelled_caught:
-            raise StoreUnavailable(f"all {self.size} connections to {self._url} are busy; nothing was written")
+        try:
+            self._slots.acquire_nowait()  # `acquire` is a turn of the event loop, and a commit waits for it
+        except trio.WouldBlock:
+            with trio.move_on_after(WAIT) as waiting:
+                await self._slots.acquire()
+            if waiting.cancelled_caught:
+                raise StoreUnavailable(
+                    f"all {self.size} connections to {self._url} are busy; nothing was written"
+                ) from None
         try:
             with told_apart(self._url, opening=opening):
                 connection = await self._idle_or_new()
