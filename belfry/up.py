@@ -57,10 +57,10 @@ if TYPE_CHECKING:
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 
-SWITCH = 0.0002  # seconds the event loop may keep the GIL from the database thread: at 5 ms commits starved
+SWITCH = 0.001  # seconds the event loop may keep the GIL from the database thread: at 5 ms commits starved
 # Objects made before the youngest are collected, and how often the elder are: Python's own 700 is for programs of a few
 # thousand. Here 5,000 sessions are 300,000, and while they moved a fifth of the time went into collections.
-COLLECT = (2_000, 5, 100)
+COLLECT = (10_000, 50, 2)
 LATE = 2.0  # seconds past the drain's own deadline; with it 27 of Kubernetes' 30
 
 

@@ -31,7 +31,7 @@ log = logging.getLogger("belfry.chat.door")
 
 HEAD_TIMEOUT = 5.0  # seconds for a whole head; a slow phone needs one
 KEEP_ALIVE = 30.0  # seconds a connection may wait for its next request; proxies keep theirs for 60
-ACCEPTS = 4  # connections taken in one step of those who come in (chat/sessions.py)
+ACCEPTS = 8  # connections taken in one step of those who come in (chat/turns.py)
 NO_FILES_PAUSE = 0.1  # seconds before accepting again when file descriptors ran out
 # A page of any origin may ask at /ws when it shall come back; a websocket that is refused tells it nothing.
 TELLABLE = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Retry-After"}

@@ -16,6 +16,7 @@ from chat.frames import text_frame
 from chat.others import Others, own_url
 from chat.revocations import Revocations
 from chat.tickets import UsedTickets
+from chat.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("belfry.chat.sessions")
 
-STEPS = 2  # of those who come in, in one turn of the event loop: 0.2 to 0.5 ms each
 PULSE = 1.0  # seconds between looks at all sessions: 0.1 us each, 1 ms for 10,000
 PONG_PATIENCE = 2.0  # heartbeats without a byte before a client is closed 4002
 
@@ -51,10 +51,7 @@ class Sessions:
         self.direct = True  # whether clients come to where this server listens, as far as their requests tell
         self.others = Others(config.server_id, own_url(config))
         self.budget = Budget(config.limits.handshakes_per_second)
-        # Held for one step of somebody who comes in: being accepted, a head, a hello, a piece of catching up; never while
-        # anything is awaited. A thousand who come at once all wake in one turn of the loop, 70 ms long were they let,
-        # and a commit takes several turns: between their steps those who are in already want theirs.
-        self.coming = trio.Semaphore(STEPS)
+        self.coming = Turns()  # for each step of those who come in
         self._used = UsedTickets()
         self.frozen = False  # while the sockets are between two processes: nobody is closed or pinged
         self._all: dict[Session, None] = {}  # in the order they came
