@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from chat.live_room import LiveRoom
     from chat.session import Session
 
-TICK = 0.1  # seconds until the members are told of what changed
-AGAIN = 0.5  # seconds between two tellings in one room: while thousands move, each room has news at every tick
+TICK = 0.1  # seconds between tellings in a small room
 SERVERS_TICK = 0.3  # seconds between tellings to other servers: while thousands move, each room has news all the time
 TICK_PER_MEMBER = 0.000_5  # and longer in large ones: 5,000 members are told each 2.5 s
 
@@ -157,7 +156,7 @@ class Roster:
         if now < max(due, live.presence_due):
             return False
         joined, left = live.presence.changes(now)
-        live.presence_due = now + max(AGAIN, TICK_PER_MEMBER * len(live.members))
+        live.presence_due = now + TICK_PER_MEMBER * len(live.members)
         if not joined and not left:
             return False
         count = live.presence.count
