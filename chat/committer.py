@@ -77,6 +77,8 @@ class Committer:
         self._busy = False  # whether a transaction is in flight
         self._idle = trio.Event()
         self._hurry = trio.Event()  # somebody waits for the line to be empty
+        self._enough = BATCH  # in line, and nothing more is waited for
+        self._full = trio.Event()  # so many are, or somebody hurries
         metrics.gauges["commit_queue"] = lambda: len(self._queue)
 
     def submit(self, draft: Draft, live: LiveRoom, sender: Sender) -> None:
@@ -87,17 +89,21 @@ class Committer:
         self._metrics.sends += 1
         self._queue.append((draft, live, sender))
         self._wake.set()
+        if len(self._queue) >= self._enough:
+            self._full.set()
 
     def close(self) -> None:
         """Take no more: `run` returns when the line is empty."""
         self._closed = True
         self._hurry.set()
+        self._full.set()
         self._wake.set()
 
     async def wait_idle(self) -> None:
         """Wait until nothing is in line or in flight: every send has its fate, and its ack is posted."""
         await trio.lowlevel.checkpoint()
         self._hurry.set()
+        self._full.set()
         try:
             while self._busy or self._queue:
                 self._idle = trio.Event()
@@ -133,9 +139,10 @@ class Committer:
 
     async def _until(self, moment: float, enough: int) -> None:
         left = moment - trio.current_time()
-        if left > 0 and len(self._queue) < enough:
+        if left > 0 and len(self._queue) < enough and not self._hurry.is_set():
+            self._full, self._enough = trio.Event(), enough
             with trio.move_on_after(left):
-                await self._hurry.wait()
+                await self._full.wait()
 
     async def _commit(self, batch: list[tuple[Draft, LiveRoom, Sender]]) -> None:
         at = dt.datetime.now(dt.UTC)
