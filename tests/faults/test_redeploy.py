@@ -81,7 +81,7 @@ async def test_ten_redeploys_at_random_moments_are_noticed_by_nobody(start: Star
 
 
 async def test_a_successor_that_fails_before_it_has_the_sockets_costs_nothing(start: Start) -> None:
-    server = await start("--ready-deadline", "6", faulty=True)
+    server = await start("--ready-deadline", "15", faulty=True)  # which one of them needs, who hangs
     async with talking(server) as talk:
         old = server.server
         for place, how in HARMLESS:
