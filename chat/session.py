@@ -10,19 +10,17 @@ import trio
 from chat import wire
 from chat.closing import BAD_TOKEN, BANNED, FLOOD, MOVED, NO_HELLO, POLICY, SLOW, Closing
 from chat.errors import Refused
-from chat.fanout import message_frames
 from chat.frames import text_frame
+from chat.joining import join
 from chat.rate import Bucket
-from chat.text import check_nonce, check_room_name, check_text
+from chat.text import check_nonce, check_text
 from chat.websocket import Ended, Websocket
-from db.errors import StoreUnavailable
 from db.records import Appended, Draft
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator, Sequence
+    from collections.abc import Awaitable
 
     from chat.live_room import LiveRoom
-    from chat.room import Room
     from chat.sessions import Sessions
     from chat.tokens import Identity
 
@@ -33,9 +31,6 @@ SLOW_LINGER = 5.0  # seconds for a slow reader to take what is under way, so tha
 IN_FLIGHT = 500  # sends of one session that wait for their ack; then nothing more is read from it
 STRIKES = 100  # refused frames in a row, with no good one between, before the session is closed 1008
 FRAMES_PER_SEND = 5  # frames of all kinds a session may send for each message it may send
-MARGIN = 100  # messages read beyond the window's start: it moves on while the store is read
-CATCH_UP_BYTES = 131_072  # of one write while catching up; far below outbox_bytes, or a good reader would look slow
-CATCH_UP_STALL = 30.0  # seconds a client that catches up may take nothing before it is too slow
 SEND = b'{"t":"send",'  # how one begins that is handled without a task switch; any other order of keys is as good
 NOT_A_FRAME = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # the last: brackets without end
 
@@ -44,7 +39,7 @@ class Session:
     """The state of one websocket from hello to close."""
 
     __slots__ = (
-        "_closing", "_context", "_frames", "_room_below", "_scope", "_sends", "_strikes", "expires_at", "from_json",
+        "_closing", "_frames", "_room_below", "_scope", "_sends", "_strikes", "context", "expires_at", "from_json",
         "given", "greeted", "heard", "identity", "in_flight", "outbox", "over", "pinged", "rooms", "user", "waited",
         "websocket",
     )  # fmt: skip
@@ -60,7 +55,7 @@ class Session:
         self.given = False  # whether another process has its socket now
         self.over = False  # whether it has begun to end, by either side
         self.waited = 0.0  # seconds of HELLO_TIMEOUT that it used up in another process
-        self._context = context
+        self.context = context
         self._closing: Closing | None = None
         self._scope: trio.CancelScope | None = None
         self._strikes = 0
@@ -77,7 +72,7 @@ class Session:
     async def run(self) -> None:
         """Serve the client until it leaves or is told to."""
         failed, linger, code = False, CLOSE_LINGER, 1006
-        self.outbox.when_slow(self._slow)
+        self.outbox.when_slow(self.slow)
         try:
             with trio.CancelScope() as self._scope:
                 try:
@@ -99,7 +94,7 @@ class Session:
 
     async def _end(self, linger: float, code: int, *, failed: bool) -> None:
         """Leave everything, wait for what is in flight, and say goodbye."""
-        context, closing = self._context, self._closing
+        context, closing = self.context, self._closing
         context.leave(self)
         context.metrics.odd_frames += self.websocket.library_runs
         if closing is SLOW:
@@ -136,8 +131,9 @@ class Session:
             if self._scope is not None:
                 self._scope.cancel()
 
-    def _slow(self) -> None:
-        self._context.metrics.slow_readers += 1
+    def slow(self) -> None:
+        """Its client reads too slowly, or nothing."""
+        self.context.metrics.slow_readers += 1
         self.close(SLOW)
 
     async def _fewer_in_flight(self) -> None:
@@ -155,10 +151,10 @@ class Session:
             raise Ended(NO_HELLO.code, NO_HELLO)
         joins: list[wire.Join] | None = None
         while joins is None or joins:  # one in a step: a client may have a hundred rooms
-            async with self._context.coming:
+            async with self.context.coming:
                 if joins is None:
                     joins = self._answer_hello(payloads[0])
-                waiting = self._join(joins.pop()) if joins else None
+                waiting = join(self, joins.pop()) if joins else None
             if waiting is not None:
                 await waiting
         await self._handle_all(payloads[1:])
@@ -168,31 +164,31 @@ class Session:
         try:
             frame = wire.decode_client(payload)
         except NOT_A_FRAME as error:
-            self._refuse(*_decode_problem(error))
+            self.refuse(*_decode_problem(error))
             raise Ended(POLICY.code, POLICY) from None
         if not isinstance(frame, wire.Hello):
-            self._refuse("bad_frame", "the first frame is hello")
+            self.refuse("bad_frame", "the first frame is hello")
             raise Ended(POLICY.code, POLICY)
         try:
-            identity = self._context.identify(frame.token)
+            identity = self.context.identify(frame.token)
         except Refused as error:
-            self._refuse(error.code, str(error))
+            self.refuse(error.code, str(error))
             raise Ended(BAD_TOKEN.code, BAD_TOKEN) from None
         self._welcome(identity)
-        if self._context.revocations.is_banned(identity.user_id):
+        if self.context.revocations.is_banned(identity.user_id):
             raise Ended(BANNED.code, BANNED)
-        if self._context.draining:
+        if self.context.draining:
             raise Ended(MOVED.code, MOVED)
         return [wire.Join(room, position) for room, position in (frame.resume or identity.rooms).items()][::-1]
 
     def _welcome(self, identity: Identity) -> None:
         self.be(identity)
-        self._context.enter(self)
-        self.outbox.post(self._context.welcome(self.user))
+        self.context.enter(self)
+        self.outbox.post(self.context.welcome(self.user))
 
     def be(self, identity: Identity) -> None:
         """This is who says so from here on; a hello was good, here or in the process that had the socket before."""
-        limits, now = self._context.config.limits, self._context.now()
+        limits, now = self.context.config.limits, self.context.now()
         self.identity = identity
         self.user = wire.User(identity.user_id, identity.name)
         self.from_json = wire.encode(self.user)
@@ -221,67 +217,68 @@ class Session:
 
     def _handle(self, payload: bytes) -> Awaitable[None] | None:
         """Handle one frame; what has to wait for the store comes back as an awaitable, the next frame waits too."""
-        context = self._context
+        context = self.context
         context.metrics.frames_received += 1
         self.heard = now = context.now()
         self.pinged = False
         if self._frames is not None and (wait := self._frames.take(now)):
-            self._strike("rate_limited", "too many frames", None, retry_ms=int(wait * 1_000) + 1)
+            self.strike("rate_limited", "too many frames", None, retry_ms=int(wait * 1_000) + 1)
             return None
         try:
             frame = wire.decode_client(payload)
         except NOT_A_FRAME as error:
-            self._strike(*_decode_problem(error), None)
+            self.strike(*_decode_problem(error), None)
             return None
         if type(frame) is wire.Send:
             self._send(frame, now)
         elif type(frame) is wire.Join:
-            return self._join(frame)
+            return join(self, frame)
         elif type(frame) is wire.Pong:
             pass
         elif type(frame) is wire.Hello:
-            self._strike("bad_frame", "hello was said already", None)
+            self.strike("bad_frame", "hello was said already", None)
         else:
             live = self.rooms.get(frame.room)
             if live is None:
-                self._strike("not_joined", f'join "{frame.room[:64]}" first', frame.room)
+                self.strike("not_joined", f'join "{frame.room[:64]}" first', frame.room)
             elif type(frame) is wire.ClientTyping:
                 context.hub.typing(live, self.user)
             elif type(frame) is wire.ClientRead:
                 context.hub.read(live, self.user.id, frame.seq)
             else:
-                self._leave_room(frame.room)
+                self.leave_room(frame.room)
         return None
 
-    def _refuse(
+    def refuse(
         self, code: str, message: str, ref: str | None = None, *, temporary: bool = False, retry_ms: int | None = None
     ) -> None:
-        self._context.metrics.refusals += 1
+        """Tell the client that something of what it asked for is not done; `ref` is its nonce, or the room."""
+        self.context.metrics.refusals += 1
         self.outbox.post(text_frame(wire.encode(wire.Error(code, message, temporary, retry_ms, ref))))
 
-    def _strike(self, code: str, message: str, ref: str | None, *, retry_ms: int | None = None) -> None:
+    def strike(self, code: str, message: str, ref: str | None, *, retry_ms: int | None = None) -> None:
         """Refuse a frame that a good client would not have sent; too many in a row end the session."""
         self._strikes += 1
         if self._strikes > STRIKES:
             self.close(FLOOD if code == "rate_limited" else POLICY)
             return
-        self._refuse(code, message, ref, temporary=code == "rate_limited", retry_ms=retry_ms)
+        self.refuse(code, message, ref, temporary=code == "rate_limited", retry_ms=retry_ms)
 
     def _send(self, frame: wire.Send, now: float) -> None:
         live = self.rooms.get(frame.room)
         if live is None:
-            self._strike("not_joined", f'join "{frame.room[:64]}" first', frame.nonce)
+            self.strike("not_joined", f'join "{frame.room[:64]}" first', frame.nonce)
             return
         if self._sends is not None and (wait := self._sends.take(now)):
-            self._strike("rate_limited", "too many messages", frame.nonce, retry_ms=int(wait * 1_000) + 1)
+            self.strike("rate_limited", "too many messages", frame.nonce, retry_ms=int(wait * 1_000) + 1)
             return
-        context = self._context
+        context = self.context
         try:
             check_nonce(frame.nonce)
             text = check_text(frame.text, context.config.limits.text_chars)
             context.committer.submit(Draft(live.order.id, self.user.id, self.user.name, frame.nonce, text), live, self)
         except Refused as error:
-            self._refuse(error.code, str(error), frame.nonce, temporary=error.temporary, retry_ms=error.retry_ms)
+            self.refuse(error.code, str(error), frame.nonce, temporary=error.temporary, retry_ms=error.retry_ms)
             return
         self._strikes = 0
         self.in_flight += 1
@@ -293,175 +290,21 @@ class Session:
             self._room_below.set()
             self._room_below = None
         if isinstance(outcome, Refused):
-            self._refuse(
-                outcome.code, str(outcome), draft.nonce, temporary=outcome.temporary, retry_ms=outcome.retry_ms
-            )
+            self.refuse(outcome.code, str(outcome), draft.nonce, temporary=outcome.temporary, retry_ms=outcome.retry_ms)
             return None
         return self
 
     # --- rooms -------------------------------------------------------------------------------------------------
 
-    def _leave_room(self, name: str) -> None:
+    def leave_room(self, name: str) -> None:
+        """End the membership in a room that it is in."""
         live = self.rooms.pop(name)
-        self._context.hub.leave(live, self)
+        self.context.hub.leave(live, self)
 
     def leave_all(self) -> None:
         """End every membership, at the session's end."""
         for name in list(self.rooms):
-            self._leave_room(name)
-
-    def _join(self, frame: wire.Join) -> Awaitable[None] | None:
-        """Join at once if the room is live and its window reaches; else return what has to be awaited."""
-        limit = self._context.config.limits.rooms_per_session
-        try:
-            check_room_name(frame.room)
-            if limit and len(self.rooms) >= limit and frame.room not in self.rooms:
-                raise Refused("too_many_rooms", f"a session may be in {limit} rooms")
-        except Refused as error:
-            self._strike(error.code, str(error), frame.room[:64])
-            return None
-        live = self._context.hub.peek(frame.room)
-        if live is not None and self._join_live(live, frame):
-            return None
-        return self._join_slowly(frame)
-
-    def _join_live(self, live: LiveRoom, frame: wire.Join) -> bool:
-        """Join from the window, without waiting; False if it does not reach, or the client has enough to read."""
-        if _ahead(frame, live):
-            return False
-        position, gap = _start(frame, live)
-        bodies = live.order.since(position)
-        if bodies is None or self.outbox.waiting + sum(map(len, bodies)) > CATCH_UP_BYTES:
-            return False
-        self._joined(live, bodies, gap=gap, resumed=frame.after is not None)
-        return True
-
-    async def _join_slowly(self, frame: wire.Join) -> None:
-        """Join with the store's help, or with much to send."""
-        try:
-            live = await self._context.hub.live(frame.room)
-            with live.pinned():
-                await self._breathe()
-                if frame.after is not None and _ahead(frame, live):
-                    await self._context.hub.gaps.reach(live, frame.after[1])
-                if not self._join_live(live, frame):
-                    if frame.room in self.rooms:  # joined again: new messages must not come between the old ones
-                        self._leave_room(frame.room)
-                    await self._catch_up(live, frame)
-        except Refused as error:
-            self._refuse(error.code, str(error), frame.room, temporary=error.temporary, retry_ms=error.retry_ms)
-        except StoreUnavailable:
-            self._refuse(
-                "store_unavailable", "the database cannot answer now", frame.room, temporary=True, retry_ms=1_000
-            )
-
-    async def _catch_up(self, live: LiveRoom, frame: wire.Join) -> None:
-        """Send all that was missed, piece by piece as the client reads it, until the rest is one piece."""
-        order, history, first, resumed = live.order, self._context.hub.history, True, frame.after is not None
-        position, gap = _start(frame, live)
-        while (rest := order.since(position)) is None or sum(map(len, rest)) > CATCH_UP_BYTES:
-            # Never beyond the head: the store may be ahead of it, and what is would come a second time by fan-out.
-            page = rest or await history.after(live, position, min(order.head, order.window_start + MARGIN))
-            for piece in _pieces(page):
-                async with self._context.coming:
-                    if first:
-                        whole = _with_window(order, position, piece)
-                        if whole is not None:  # most often: what was read reaches up to the window
-                            self._joined(live, whole, gap=gap, resumed=resumed)
-                            return
-                        self._context.metrics.gaps += gap
-                        self.outbox.post(self._joined_frame(live, piece, gap=gap))
-                        first = False
-                    else:
-                        self.outbox.post(message_frames(order.name, piece))
-                    position += len(piece)
-                await self._breathe()
-        if first:
-            self._joined(live, rest, gap=gap, resumed=resumed)
-        else:
-            self._enter(live, resumed=resumed)
-            self.outbox.post(message_frames(order.name, rest))
-
-    async def _breathe(self) -> None:
-        """Wait until the client has taken what was posted; one that takes nothing for long is too slow."""
-        with trio.move_on_after(CATCH_UP_STALL) as patience:
-            await self.outbox.wait_drained()
-        if patience.cancelled_caught:
-            self._slow()
-            await trio.sleep_forever()  # until our own scope ends
-        if self.outbox.broken:
-            raise Ended(1006)
-        self.heard = self._context.now()  # it lives, though nothing of what it sends is read meanwhile
-
-    def _joined(self, live: LiveRoom, bodies: Sequence[bytes], *, gap: bool, resumed: bool) -> None:
-        # Registered before the frame is made, so that it counts this member too; nothing is awaited between.
-        self._enter(live, resumed=resumed)
-        self._context.metrics.gaps += gap
-        self.outbox.post(self._joined_frame(live, bodies, gap=gap))
-
-    def _joined_frame(self, live: LiveRoom, bodies: Sequence[bytes], *, gap: bool) -> bytes:
-        order = live.order
-        return text_frame(
-            wire.joined_frame(
-                order.name,
-                order.epoch,
-                order.head,
-                bodies,
-                gap=gap,
-                count=live.presence.count,
-                members=self._context.hub.roster.members_json(live),
-                read=live.marks.get(self.user.id, 0),
-            )
-        )
-
-    def _enter(self, live: LiveRoom, *, resumed: bool) -> None:
-        if self._context.hub.peek(live.order.name) is not live:  # deleted while its history was read
-            raise Refused("room_missing", f'there is no room "{live.order.name}"')
-        self._context.metrics.joins += 1
-        self._context.metrics.resumes += resumed
-        if live.order.name not in self.rooms:
-            self.rooms[live.order.name] = live
-            self._context.hub.enter(live, self)
-
-
-def _ahead(frame: wire.Join, live: LiveRoom) -> bool:
-    """Whether the client was told more of this room than we know yet: another server's news, late on its way to us."""
-    return frame.after is not None and frame.after[0] == live.order.epoch and frame.after[1] > live.order.head
-
-
-def _start(frame: wire.Join, live: LiveRoom) -> tuple[int, bool]:
-    """The position behind which a join begins, and whether there is a gap before it.
-
-    A position is known when it has this room's epoch and is not beyond its head; without one the join begins `limit`
-    messages back.
-    """
-    after, order = frame.after, live.order
-    if after is not None and after[0] == order.epoch and after[1] <= order.head:
-        return after[1], False
-    return max(0, order.head - frame.limit), after is not None
-
-
-def _with_window(order: Room, position: int, piece: Sequence[bytes]) -> Sequence[bytes] | None:
-    """The piece behind a position and all that follows it from the window, if that is one write; else None.
-
-    A piece may overlap the window, which has moved on meanwhile; what follows it has not.
-    """
-    rest = order.since(position + len(piece))
-    if rest is None or sum(map(len, piece)) + sum(map(len, rest)) > CATCH_UP_BYTES:
-        return None
-    return [*piece, *rest]
-
-
-def _pieces(bodies: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """Cut into runs of about CATCH_UP_BYTES, at least one body each."""
-    begin = size = 0
-    for at, body in enumerate(bodies):
-        if size and size + len(body) > CATCH_UP_BYTES:
-            yield bodies[begin:at]
-            begin, size = at, 0
-        size += len(body)
-    if begin < len(bodies):
-        yield bodies[begin:]
+            self.leave_room(name)
 
 
 def _decode_problem(error: Exception) -> tuple[str, str]:

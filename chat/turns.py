@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LEAST = 2  # steps in a turn: where nothing else is to be done a turn is what its steps take
 MOST = 1_000  # no bound, but against a clock that jumps
 SHARE = 0.8  # of a turn: it is five times as long then as with nobody coming in, 3 ms where it was 0.6
-WEIGHT = 0.1  # of the newest measure in what is remembered
+WEIGHT = 0.03  # of the newest measure in what is remembered
 
 
 class Turns:
@@ -33,17 +33,18 @@ class Turns:
         self.steps = LEAST  # in one turn, by what was measured
         self._clock = clock
         self._waiting = trio.lowlevel.ParkingLot()
+        self._given: dict[trio.lowlevel.Task, float] = {}  # who waited and may go on, since when by `_elsewhere`
         self._taken = 0  # permits; one is held over the change of turns, so that none is used twice in one
-        self._given_at = 0.0
         self._began = 0.0  # of the step that runs now; there is only one
+        self._spent = 0.0  # seconds in all steps so far
         self._step = 0.0  # seconds that one takes
-        self._turn = 0.0  # seconds
+        self._others = 0.0  # seconds that everything else takes in a turn
 
     async def __aenter__(self) -> Self:
         """Wait for the turn."""
         if self._taken < self.steps and not self._waiting:
             self._taken += 1
-            self._given_at = self._clock()
+            given = self._elsewhere()
             try:
                 await trio.lowlevel.checkpoint()
             except BaseException:
@@ -51,20 +52,27 @@ class Turns:
                 raise
         else:
             await self._waiting.park()  # whoever wakes us has taken a permit for us
+            given = self._given.pop(trio.lowlevel.current_task())
+        self._others += WEIGHT * (self._elsewhere() - given - self._others)
         self._began = self._clock()
-        self._turn += WEIGHT * (self._began - self._given_at - self._turn)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Give the next ones theirs. Not a checkpoint: what the step did and what follows it are one."""
-        self._step += WEIGHT * (self._clock() - self._began - self._step)
+        took = self._clock() - self._began
+        self._spent += took
+        self._step += WEIGHT * (took - self._step)
         if self._step > 0.0:
-            self.steps = min(max(int(SHARE * self._turn / self._step), LEAST), MOST)
+            self.steps = min(max(round(SHARE / (1.0 - SHARE) * self._others / self._step), LEAST), MOST)
         self._give_back()
+
+    def _elsewhere(self) -> float:
+        """A clock that stands still while a step runs: seconds."""
+        return self._clock() - self._spent
 
     def _give_back(self) -> None:
         self._taken -= 1
         while self._waiting and self._taken < self.steps:
             self._taken += 1
-            self._given_at = self._clock()
-            self._waiting.unpark()
+            for task in self._waiting.unpark():
+                self._given[task] = self._elsewhere()

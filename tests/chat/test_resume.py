@@ -12,8 +12,8 @@ from chat_world import PATIENCE, ROOM, Client, House, house, serving, sqlite, to
 from shims import Gate, ShimStore
 
 from chat.config import Limits
+from chat.joining import CATCH_UP_BYTES
 from chat.room import WINDOW_MESSAGES
-from chat.session import CATCH_UP_BYTES
 from db.records import Draft
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 import trio.testing
 from trio.abc import Instrument
@@ -69,6 +70,16 @@ async def test_more_at_a_time_where_turns_are_long() -> None:
     assert max(counts) > 32
     longest = max(counts) * 0.000_5 + 0.050
     assert max(counts) * 0.000_5 <= SHARE * longest * 1.5  # the measure runs a little behind
+
+
+@pytest.mark.parametrize("step", [0.000_05, 0.000_2, 0.000_5])
+async def test_the_steps_have_their_share_neither_more_nor_less(step: float) -> None:
+    """Several in one turn, and each is measured from when it was let in, not from when the one before it ended."""
+    clock = Clock()
+    counts, _ = await crowd(Turns(clock), clock, length=0.002, step=step, people=3_000)
+    steady = counts[len(counts) // 2 : -1]
+    taken = sum(steady) * step
+    assert taken / (taken + len(steady) * 0.002) == pytest.approx(SHARE, abs=0.08)
 
 
 async def test_never_more_than_most_though_the_clock_jumps() -> None:

@@ -119,11 +119,12 @@ class ServerProcess:
 
     async def until_told(self, what: str, count: int = 1) -> None:
         """Wait until it has logged this so many times."""
-        with trio.fail_after(TOLD_TIMEOUT):
+        with trio.move_on_after(TOLD_TIMEOUT) as patience:
             while self.log.read_text(errors="replace").count(what) < count:
                 assert self.process is not None
                 assert self.process.poll() is None, self.told()
                 await trio.sleep(0.05)
+        assert not patience.cancelled_caught, f'"{what}" was not told in {TOLD_TIMEOUT:.0f} s, but this: {self.told()}'
 
     def told(self) -> str:
         """The end of what it logged."""

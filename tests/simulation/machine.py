@@ -1,7 +1,7 @@
 """One simulated server: the real Room and Presence machines, and around them what chat's shells do, without a loop.
 
-What stands here is what chat/session.py, hub.py, committer.py, gaps.py and roster.py do with the pure machines, in the
-same order. Where they wait, a call is put for later.
+What stands here is what chat/session.py, joining.py, hub.py, committer.py, gaps.py and roster.py do with the pure
+machines, in the same order. Where they wait, a call is put for later.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from bus.events import Asked, Beat, Committed, Event, Members, Pace
 from chat import wire
+from chat.joining import ahead, start
 from chat.live_room import LiveRoom
 from chat.others import Others
 from chat.peers import Peers
 from chat.room import Room
-from chat.session import _ahead, _start
 from tests.simulation.storage import Draft
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Machine:
     def _join_live(self, wire_: Wire, frame: wire.Join, live: LiveRoom, until: float) -> None:
         if not self.alive or not wire_.open or wire_ not in self.wires or wire_.machine is not self:
             self.joining -= 1
-        elif _ahead(frame, live):
+        elif ahead(frame, live):
             if self.clockwork.now > until:
                 self.joining -= 1
                 wire_.down(("error", frame.room))
@@ -169,7 +169,7 @@ class Machine:
         else:
             if frame.room in wire_.rooms:
                 self._leave(wire_, frame.room)
-            position, gap = _start(frame, live)
+            position, gap = start(frame, live)
             self._catch_up(wire_, live, position, gap, True)
 
     def _catch_up(self, wire_: Wire, live: LiveRoom, position: int, gap: bool, first: bool) -> None:
