@@ -5,9 +5,11 @@ together; 0.1 to 1 ms each, and between them it waits. When a thousand come back
 the loop, which then is 70 ms long; a commit takes several turns, and whoever is in already waits for it. So the steps
 are counted: in one turn only so many, and the others wait for the next, first come first served.
 
-How many, is measured: as many as take SHARE of a turn. A fixed number is too many where a turn is short, and too few
-where it is long because thousands talk: with two steps a turn, or never more than 32, a survivor of a killed server
-took four times as long to let its clients in, and its deliveries came no earlier.
+How many, is measured, by what a step takes and what everything else takes in a turn. Where that is long because
+thousands talk, they have SHARE of the loop, or nobody would come in at all: with two steps a turn, or never more than
+32, a survivor of a killed server took four times as long to let its clients in, and its deliveries came no earlier.
+Where it is short there is time enough, and those who are in would notice longer turns: there they have less than that,
+in proportion.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LEAST = 2  # steps in a turn: where nothing else is to be done a turn is what its steps take
-MOST = 1_000  # no bound, but against a clock that jumps
-SHARE = 0.8  # of a turn: it is five times as long then as with nobody coming in, 3 ms where it was 0.6
+MOST = 10_000  # no bound, but against a clock that jumps
+SHARE = 0.8  # of a turn, at most: it is five times as long then as with nobody coming in
+LONG = 0.03  # seconds that a turn takes with nobody coming in, from which on it may be so much longer
 WEIGHT = 0.03  # of the newest measure in what is remembered
 
 
@@ -63,7 +66,8 @@ class Turns:
         self._spent += took
         self._step += WEIGHT * (took - self._step)
         if self._step > 0.0:
-            self.steps = min(max(round(SHARE / (1.0 - SHARE) * self._others / self._step), LEAST), MOST)
+            spared = SHARE / (1.0 - SHARE) * self._others * min(1.0, self._others / LONG)
+            self.steps = min(max(round(spared / self._step), LEAST), MOST)
         self._give_back()
 
     def _elsewhere(self) -> float:
