@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bench.frames import client_frame, upgrade_request
+from bench.frames import client_frame, upgrade_request, whole_frames
 from chat.wire import SUBPROTOCOL
 
 if TYPE_CHECKING:
@@ -253,19 +253,9 @@ class Crowd:
             return found
         if len(self._parsed) > PARSED:
             self._parsed.clear()
-        said: list[Said] | None = []
-        at = 0
-        while said is not None and at < len(data):
-            begin, size = at + 2, data[at + 1] if len(data) - at > 1 else 0
-            if size == 126:
-                begin, size = at + 4, int.from_bytes(data[at + 2 : at + 4], "big")
-            payload = data[begin : begin + size]
-            one = _said(payload) if data[at] & 15 == 1 and 0 < size == len(payload) and data[at + 1] < 127 else None
-            if one is None:
-                said = None
-            else:
-                said.append(one)
-            at = begin + size
+        frames, rest = whole_frames(data)
+        ours = [_said(payload) if opcode == 1 else None for opcode, payload in frames]
+        said = None if rest or None in ours else [one for one in ours if one is not None]
         self._parsed[data] = said
         return said
 
@@ -293,25 +283,16 @@ class Crowd:
         return True
 
     def _frames(self, link: Link) -> None:
-        data, at, now = link.data, 0, time.perf_counter()
-        while len(data) - at >= 2:
-            opcode, size, begin = data[at] & 15, data[at + 1], at + 2
-            if size > 125:
-                begin += 2 if size == 126 else 8
-                if len(data) < begin:
-                    break
-                size = int.from_bytes(data[at + 2 : begin], "big")
-            if len(data) < begin + size:
-                break
-            at = begin + size
+        now = time.perf_counter()
+        frames, link.data = whole_frames(link.data)
+        for opcode, payload in frames:
             if opcode == 1:
-                self._frame(link, data[begin:at], now)
+                self._frame(link, payload, now)
             elif opcode == 8:
                 self._lost(link, 0.0)
                 return
             if link.sock.fileno() < 0:
                 return
-        link.data = data[at:]
 
     def _frame(self, link: Link, payload: bytes, now: float) -> None:
         if payload.startswith(MESSAGE):

@@ -1,4 +1,4 @@
-"""Bytes a client sends: the upgrade request and masked frames."""
+"""Bytes a client sends, the upgrade request and masked frames, and the frames in what it receives."""
 
 from __future__ import annotations
 
@@ -35,3 +35,20 @@ def client_frame(payload: bytes, opcode: int = 1, *, fin: bool = True) -> bytes:
         head = bytes((fin << 7 | opcode, 0x80 | 127)) + n.to_bytes(8, "big")
     key = int.from_bytes((mask * (n // 4 + 1))[:n], "big")
     return head + mask + (int.from_bytes(payload, "big") ^ key).to_bytes(n, "big")
+
+
+def whole_frames(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
+    """A server's frames as (opcode, payload), and the bytes of one that is not whole yet."""
+    frames, at = [], 0
+    while len(data) - at >= 2:
+        size, begin = data[at + 1], at + 2
+        if size > 125:
+            begin += 2 if size == 126 else 8
+            if len(data) < begin:
+                break
+            size = int.from_bytes(data[at + 2 : begin], "big")
+        if len(data) < begin + size:
+            break
+        frames.append((data[at] & 15, data[begin : begin + size]))
+        at = begin + size
+    return frames, data[at:]
