@@ -89,7 +89,7 @@ def join_forgets_what_came_meanwhile() -> dict[Any, dict[str, Any]]:
 
 def a_position_ahead_is_a_gap() -> dict[Any, dict[str, Any]]:
     """A client that knows more than this server is told that its messages are lost."""
-    return {machine_module: {"_ahead": lambda frame, live: False}}
+    return {machine_module: {"ahead": lambda frame, live: False}}
 
 
 def sends_are_not_idempotent() -> dict[Any, dict[str, Any]]:
