@@ -33,9 +33,11 @@ class KafkaBus:
         self._origin = origin
         self._link = Link(",".join(url.brokers), self.counts)
         self._writer = Writer(url, origin, self._link, self.counts)
+        self._published = trio.Event()
 
     def publish(self, event: Event) -> None:
         self._writer.put(event)
+        self._published.set()
 
     def quiet(self) -> float:
         return self._link.quiet()
@@ -52,6 +54,14 @@ class KafkaBus:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_in_thread, self._writer.run)
             nursery.start_soon(_in_thread, reader.run)
+            nursery.start_soon(self._wake)
+
+    async def _wake(self) -> None:
+        """Wake the sending thread once for all that a task publishes in a row: a commit's rooms are one round then."""
+        while True:
+            await self._published.wait()
+            self._published = trio.Event()
+            self._writer.wake()
 
 
 async def _in_thread(work: Callable[[], None]) -> None:

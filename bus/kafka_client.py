@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.net.inet import KafkaNetSocket
+from kafka.net.selector import NetworkSelector
 
 if TYPE_CHECKING:
     from bus.url import KafkaUrl
@@ -52,6 +53,13 @@ class _Direct(KafkaNetSocket):  # type: ignore[misc]  # the library has no types
             raise
 
 
+class _Here(NetworkSelector):  # type: ignore[misc]
+    """The library's own loop, run by whoever calls it: a thread of its own costs as much again in hand-overs."""
+
+    def start(self) -> None:
+        pass
+
+
 Client = TypeVar("Client", KafkaAdminClient, KafkaConsumer, KafkaProducer)
 
 
@@ -64,7 +72,7 @@ def made(kind: type[Client], url: KafkaUrl, **settings: Any) -> Client:
     def remembered(**config: Any) -> Any:
         config["socket_connection_setup_timeout_ms"] = CONNECT * 1_000
         config["socket_connection_setup_timeout_max_ms"] = CONNECT * 1_000
-        networks.append(network(**config))
+        networks.append(network(net=_Here(**config), **config))
         return networks[-1]
 
     try:

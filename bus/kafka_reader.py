@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("belfry.bus.kafka")
 
 POLL = 0.25  # seconds at most of one poll: how soon a stop is noticed
-GATHER = 0.002  # seconds in which more may come before the next poll, which costs 0.7 ms of a core whatever it brings
-SHARE = 1.0  # of the time the last batch took to be taken in: a loop that has no time for us is asked less often
-GATHER_MOST = 0.016  # seconds; also for who hears nothing but itself, again and again
+GATHER = 0.002  # seconds at least in which more may come before the next poll, whose price does not depend on it
+SHARE = 0.25  # of a core, for polls: each costs 0.7 ms, 2.5 on a slow machine
+GATHER_MOST = 0.016  # seconds
+ALONE_MOST = 0.032  # seconds, for who hears nothing but itself, again and again
 POLL_RECORDS = 500  # in one poll: 15 ms of the library's Python, in which the event loop wants its turns
 LAG = 20_000  # records behind the end, over which we skip to it: a second of reading, and the store has them all
 SLICE = 0.01  # seconds of the event loop at a time; a crossing costs 0.4 ms
@@ -86,7 +87,9 @@ class Reader:
                         self._begin()
                     elif time.monotonic() - self._looked > GROWTH:
                         self._look_around()
+                    before = time.thread_time()
                     records, skipped = self._poll()
+                    cost = time.thread_time() - before
                 except (KafkaError, OSError) as error:
                     self._link.why = why(error)
                     self._drop()
@@ -99,7 +102,7 @@ class Reader:
                 while runs:
                     trio.from_thread.run_sync(_deliver_slice, self._deliver, runs)
                 if records:
-                    time.sleep(rest(self._alone, time.monotonic() - came))
+                    time.sleep(rest(self._alone, cost, time.monotonic() - came))
                 back = self._link.look()
                 if began or skipped or back:
                     trio.from_thread.run_sync(self._missed)
@@ -220,9 +223,15 @@ def start(topic: Topic, were: int | None, first: int, end: int) -> int:
     return first if topic.kept else end
 
 
-def rest(alone: int, took: float) -> float:
-    """Seconds until the next poll; the last batch took so many to be taken in, `alone` were nothing but our own."""
-    return min(max(GATHER * (1 << min(alone, 3)), SHARE * took), GATHER_MOST)
+def rest(alone: int, cost: float, took: float) -> float:
+    """Seconds until the next poll.
+
+    The last one cost so many of a core, what it brought took so many to be taken in, and `alone` polls in a row brought
+    nothing but our own.
+    """
+    if alone:
+        return min(GATHER * (1 << min(alone, 8)), ALONE_MOST)
+    return min(max(GATHER, cost / SHARE - cost - took), GATHER_MOST)
 
 
 def _deliver_slice(deliver: Deliver, runs: deque[Run]) -> None:

@@ -59,9 +59,12 @@ class Writer:
         self.stale = False  # set from the reader's thread: make another producer
 
     def put(self, event: Event) -> None:
-        """Take an event from the event loop; over the bound the oldest is lost."""
+        """Take an event from the event loop; over the bound the oldest is lost. `wake` must follow."""
         self._counts.lost += len(self._waiting) == WAITING
         self._waiting.append((time.monotonic(), event))
+
+    def wake(self) -> None:
+        """Have what was put sent."""
         self._wake.set()
 
     def run(self) -> None:
@@ -178,7 +181,8 @@ class Writer:
         # In the library's thread; a count that another thread spoilt is made good by the next producer, and one that
         # is too high only until then: pings go out whatever it says.
         self._under_way -= 1
-        self._wake.set()
+        if self._waiting:
+            self._wake.set()
 
     def _lose(self, *told: object) -> None:
         # The library appends the error to what was given with the callback, and direct calls give it first.

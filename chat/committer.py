@@ -36,8 +36,8 @@ log = logging.getLogger("belfry.chat.commit")
 
 BATCH = 1_000  # messages a transaction: 60 ms on a slow disk; beyond, more in one brings nothing
 GATHER = 0.006  # seconds; 1,000 messages/s over MySQL and Kafka: 480 transactions/s become 150, a third less processor
-FEW = 4  # messages
-LONGER = 0.010  # seconds; 200 messages/s on three servers: 170 transactions/s become 90, a sixth less processor
+FEW = 6  # messages
+LONGER = 0.020  # seconds; 200 messages/s on three servers: 170 transactions/s become 50, a fifth less processor
 QUEUE = 20_000  # messages that wait: 20 MB at 1 KB, and about 1 s of work; beyond, senders are told to wait
 UNKNOWN_RETRY = 0.05  # seconds before asking again what became of a commit
 RETRY_MS = 1_000  # what refused senders are told

@@ -43,7 +43,11 @@ class Mysql(Database):
 
     def options(self) -> Sequence[str]:
         # It shares its processors with the servers and clients it is tested with: waiting for the log must not spin.
-        quiet = ["--innodb-log-spin-cpu-pct-hwm=0", "--innodb-log-wait-for-flush-spin-hwm=0"]
+        quiet = [
+            "--innodb-log-spin-cpu-pct-hwm=0",
+            "--innodb-log-wait-for-flush-spin-hwm=0",
+            "--innodb-purge-threads=1",
+        ]
         return ["--mysqlx=OFF", "--performance-schema=OFF", *quiet]
 
     def _server(self) -> list[str | Path]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 import trio
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from bus import kafka_link, kafka_reader
@@ -18,7 +18,7 @@ from bus.bus import Counts
 from bus.events import Asked, Committed, Typing
 from bus.kafka import KafkaBus
 from bus.kafka_link import AWAY, HOLD, PING, Link
-from bus.kafka_reader import GATHER, GATHER_MOST, rest, start
+from bus.kafka_reader import ALONE_MOST, GATHER, GATHER_MOST, rest, start
 from bus.kafka_topics import make_topics
 from bus.topics import CONTROL, MESSAGES, PRESENCE, SERVERS, TOPICS
 from bus.url import KafkaUrl
@@ -39,17 +39,19 @@ START = 100.0  # seconds a broker may take to start again; 3 are common, and its
 
 
 @pytest.mark.parametrize(
-    ("alone", "took", "expected"),
+    ("alone", "cost", "took", "expected"),
     [
-        (0, 0.0, GATHER),
-        (0, 0.005, 0.005),  # a loop that has little time is asked less often
-        (0, 3.0, GATHER_MOST),
-        (1, 0.0, 2 * GATHER),  # who hears nothing but itself listens less often
-        (1_000_000, 0.0, GATHER_MOST),
+        (0, 0.0, 0.0, GATHER),
+        (0, 0.0025, 0.0, 0.0075),  # polls take SHARE of a core
+        (0, 0.0025, 0.003, 0.0045),  # the time in which the batch was taken in counts
+        (0, 0.0025, 3.0, GATHER),  # who is late does not rest on top of it
+        (0, 3.0, 0.0, GATHER_MOST),
+        (1, 3.0, 3.0, 2 * GATHER),  # who hears nothing but itself listens less often
+        (1_000_000, 0.0, 0.0, ALONE_MOST),
     ],
 )
-def test_the_rest_between_two_polls(alone: int, took: float, expected: float) -> None:
-    assert rest(alone, took) == pytest.approx(expected)
+def test_the_rest_between_two_polls(alone: int, cost: float, took: float, expected: float) -> None:
+    assert rest(alone, cost, took) == pytest.approx(expected)
 
 
 @pytest.fixture(scope="module")
@@ -285,6 +287,39 @@ async def test_a_commit_larger_than_a_record_comes_in_parts(kafka_url: KafkaUrl)
     assert [part.first_seq for part in parts] == [
         5 + sum(len(p.bodies) for p in parts[:at]) for at in range(len(parts))
     ]
+
+
+def written(url: KafkaUrl, topic: str) -> int:
+    """Records in a topic so far."""
+    consumer = KafkaConsumer(bootstrap_servers=list(url.brokers), group_id=None)
+    try:
+        name = url.prefix + topic
+        return sum(
+            consumer.end_offsets([TopicPartition(name, at) for at in consumer.partitions_for_topic(name)]).values()
+        )
+    finally:
+        consumer.close()
+
+
+async def test_what_is_published_in_a_row_is_one_record(kafka_url: KafkaUrl) -> None:
+    one, two = KafkaBus(kafka_url, "s1"), KafkaBus(kafka_url, "s2")
+    async with running(one), running(two) as heard:
+        before = await do(written, kafka_url, MESSAGES.name)
+        for commit in range(20):
+            for room in range(4):  # between a commit's rooms their members are written to
+                one.publish(Committed(f"room{room}", 1, "k3f9", commit + 1, [b"{}"]))
+                time.sleep(0.002)  # noqa: ASYNC251  # writes let other threads have a turn
+            await heard.until_count(4 * (commit + 1))
+        records = await do(written, kafka_url, MESSAGES.name) - before
+    assert 20 <= records < 30  # the writer may have woken by itself meanwhile, for a ping
+    assert [event.room for _, event in heard.events] == [f"room{room}" for room in range(4)] * 20
+
+
+async def test_a_consumer_brings_no_thread_of_the_librarys(kafka_url: KafkaUrl) -> None:
+    async with running(KafkaBus(kafka_url, "s1")):
+        names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if name.startswith("kafka-io")]
+    assert [name for name in names if "network-thread" in name]  # the producer's: so names are what we think
 
 
 async def test_a_record_the_broker_refuses_is_counted_told_once_and_the_next_arrives(
