@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from bench import belfry_side
 from bench.crowd import Client, Crowd, busiest, share
 from bench.errors import Unmeasured
+from bench.processes import on_cores
 from bench.report import Table, Target
 from bench.servers import CORES, ROOT
 from chat.tokens import Tokens
@@ -114,9 +115,8 @@ def table(ground: Ground, pace: Pace) -> tuple[Table, list[Target]]:
     ]
     note = (
         f"Rooms of {ROOM} of the clients that move, {SPOKEN:g} messages a second in each: whoever misses nothing still "
-        f"hears nothing for {1000 / SPOKEN:.0f} ms. The servers have all cores, and share them with the clients, the "
-        "database and the broker. Herd factor: the busiest second of handshakes over their mean, from the first to the "
-        "last. Silence: between two messages to a client that moves. After the kill a client finds its server gone and "
+        f"hears nothing for {1000 / SPOKEN:.0f} ms. Servers, clients, database and broker share all "
+        "cores. Herd factor: the busiest second of handshakes over their mean, from the first to the last. Silence: between two messages to a client that moves. After the kill a client finds its server gone and "
         "tries another, as a balancer or the tower would tell it. Naive: trio-websocket, one process a server, no "
         "resume; what is said while a client is away it never sees. The busiest second is as clients saw the answers "
         "come, some milliseconds after they were given: a server says of itself how many it gave, and never more than "
@@ -135,6 +135,19 @@ def _no_collections() -> Iterator[None]:
         gc.enable()
 
 
+@contextlib.contextmanager
+def _everywhere(pids: list[int]) -> Iterator[None]:
+    """These processes on all cores, as the servers are: on one alone they would wait while the other has nothing to do."""
+    before = os.sched_getaffinity(0)
+    try:
+        for pid in pids:
+            on_cores(pid, CORES)
+        yield
+    finally:
+        for pid in pids:
+            on_cores(pid, before)
+
+
 # --- Belfry ------------------------------------------------------------------------------------------------------
 
 
@@ -143,6 +156,7 @@ def _belfry(plot: Plot, number: signal.Signals, moving: int, residents: float) -
     tokens = Tokens(secret.encode())
     rooms = [f"room{at}" for at in range(max(1, moving // ROOM))]
     with contextlib.ExitStack() as exits:
+        exits.enter_context(_everywhere([os.getpid(), plot.database.pid, plot.kafka.pid]))
         servers = [exits.enter_context(_serving(plot, f"s{at}", secret, rooms)) for at in range(3)]
         crowd = Crowd([server.port for server in servers])
         exits.callback(crowd.close)
@@ -180,6 +194,7 @@ def _serving(plot: Plot, id: str, secret: str, rooms: list[str]) -> Iterator[Ser
 def _naive(moving: int) -> Outcome:
     rooms = [f"naive{at}" for at in range(max(1, moving // ROOM))]
     with contextlib.ExitStack() as exits:
+        exits.enter_context(_everywhere([os.getpid()]))
         servers = []
         for at in range(2):
             port = free_port()

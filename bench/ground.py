@@ -14,7 +14,7 @@ import trio
 
 from bench.errors import Unmeasured
 from bench.load import CACHE
-from bench.processes import cpu_of, on_core
+from bench.processes import cpu_of, on_cores
 from compose.services import SERVICES, Kafka, ServiceError
 from compose.services.database import Database
 from db.mysql_connection import Connection
@@ -90,7 +90,7 @@ class Ground:
         except ServiceError as error:
             self._missing[name] = f"{name} cannot be started: {str(error).splitlines()[0]}"
             raise Missing(self._missing[name]) from None
-        on_core(service.pid, self._core)
+        on_cores(service.pid, {self._core})
         self._running[name] = service
         self._versions[name] = self._words(service)
         return service

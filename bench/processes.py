@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -39,8 +43,8 @@ def resident(pid: int) -> int:
     return sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon:"))
 
 
-def on_core(pid: int, core: int) -> None:
-    """Keep all threads of a process on one core; threads it starts later follow."""
+def on_cores(pid: int, cores: Iterable[int]) -> None:
+    """Keep all threads of a process on these cores; threads it starts later follow."""
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(ProcessLookupError):
-            os.sched_setaffinity(int(task.name), {core})
+            os.sched_setaffinity(int(task.name), cores)

@@ -94,6 +94,8 @@ class Connection:
         A first head has HEAD_TIMEOUT, and so has each other from its first byte, which may take KEEP_ALIVE. Raises
         Refusal.
         """
+        if self._is_here():
+            return True
         while True:
             if self._fate is not None:
                 self.idle = True
@@ -110,6 +112,14 @@ class Connection:
                     self._scope = None
             if self._fate is None:
                 return whole
+
+    def _is_here(self) -> bool:
+        """Whether a connection's first head is here already, as in a storm, when who is let in has waited for it."""
+        if self.used or self.begun or self._fate is not None:
+            return False
+        with contextlib.suppress(OSError):  # nothing yet, or gone: whoever waits for it finds out
+            self.begun = self.sock.recv(HEAD_BYTES + 1)
+        return END_OF_HEAD in self.begun
 
     async def _read_head(self) -> bool:
         if self.used and not self.begun:

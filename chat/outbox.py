@@ -32,8 +32,8 @@ class Outbox:
     """
 
     __slots__ = (
-        "_backlog", "_bound", "_drained", "_held", "_on_slow", "_parked", "_sock", "_spawn", "broken", "kept", "send",
-        "waiting",
+        "_backlog", "_bound", "_drained", "_gathering", "_held", "_on_slow", "_parked", "_sock", "_spawn", "broken",
+        "kept", "send", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +52,7 @@ class Outbox:
         self._drained: trio.Event | None = None
         self._held: trio.Event | None = None  # there while nothing may be written
         self._parked = False  # held without a flushing task: nothing waited then
+        self._gathering = False
         self._on_slow: Callable[[], None] | None = None
         self.waiting = 0  # bytes kept
         self.broken = False  # the peer is gone; the reading side learns it by itself
@@ -83,9 +84,24 @@ class Outbox:
         self._keep(data)
         self._spawn(self._flush)
 
+    def gather(self) -> bool:
+        """Gather what is posted from now on for one send; False when it is kept anyway. Nothing may be awaited."""
+        if self.kept is not None:
+            return False
+        self.kept, self._gathering = [], True
+        return True
+
+    def send_gathered(self) -> None:
+        """Send what was posted since `gather`."""
+        kept, self.kept, self._gathering = self.kept, None, False
+        if kept:
+            self.post(b"".join(kept))
+
     def _keep(self, data: bytes) -> None:
         assert self.kept is not None
         self.kept.append(data)
+        if self._gathering:  # not for the reader, who may well take it all at once
+            return
         self.waiting += len(data)
         self._backlog.bytes += len(data)
         if self._bound and self.waiting > self._bound and self._on_slow is not None:

@@ -152,9 +152,14 @@ class Session:
         joins: list[wire.Join] | None = None
         while joins is None or joins:  # one in a step: a client may have a hundred rooms
             async with self.context.coming:
-                if joins is None:
-                    joins = self._answer_hello(payloads[0])
-                waiting = join(self, joins.pop()) if joins else None
+                gathers = joins is None and self.outbox.gather()  # most are in one room: welcome and it are one send
+                try:
+                    if joins is None:
+                        joins = self._answer_hello(payloads[0])
+                    waiting = join(self, joins.pop()) if joins else None
+                finally:
+                    if gathers:
+                        self.outbox.send_gathered()
             if waiting is not None:
                 await waiting
         await self._handle_all(payloads[1:])

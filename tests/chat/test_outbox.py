@@ -75,6 +75,45 @@ async def test_what_the_kernel_takes_at_once_needs_no_task() -> None:
         await box.wait_drained()
 
 
+async def test_what_is_gathered_goes_out_in_one_send_and_is_not_the_readers_fault() -> None:
+    backlog = Backlog()
+    async with outbox(bound=100, backlog=backlog) as (box, peer):
+        sends: list[bytes] = []
+        send = box.send
+        box.send = lambda data: sends.append(data) or send(data)  # type: ignore[method-assign,func-returns-value]
+        box.when_slow(lambda: pytest.fail("the reader was not asked yet"))
+        assert box.gather()
+        box.post(b"a" * 90)
+        box.post(b"b" * 90)
+        assert (sends, box.waiting, backlog.bytes) == ([], 0, 0)
+        box.send_gathered()
+        assert sends == [b"a" * 90 + b"b" * 90]
+        box.post(b"c")
+        assert box.gather()
+        box.send_gathered()  # nothing
+        assert sends[1:] == [b"c"]
+        assert await read_all(peer, box) == b"a" * 90 + b"b" * 90 + b"c"
+
+
+async def test_what_waits_already_is_not_gathered() -> None:
+    async with outbox() as (box, peer):
+        posts = fill(box, b"x" * 1_000)
+        assert not box.gather()
+        box.post(b"y")
+        assert await read_all(peer, box) == b"x" * 1_000 * posts + b"y"
+
+
+async def test_what_is_gathered_and_not_taken_waits_as_anything() -> None:
+    async with outbox() as (box, peer):
+        assert box.gather()
+        for at in range(100):
+            box.post(b"%05d" % at * 2_000)
+        box.send_gathered()
+        assert box.waiting > 0
+        box.post(b"end")
+        assert await read_all(peer, box) == b"".join(b"%05d" % at * 2_000 for at in range(100)) + b"end"
+
+
 @pytest.mark.parametrize("seed", range(8))
 async def test_order_is_kept_however_the_sends_are_cut(seed: int) -> None:
     chance = random.Random(seed)

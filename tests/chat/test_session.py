@@ -14,6 +14,7 @@ from chat_world import PATIENCE, ROOM, Client, Frame, house, serving, sqlite, to
 from shims import Gate, ShimStore
 
 from chat.config import Limits
+from chat.outbox import Outbox
 from chat.session import IN_FLIGHT, STRIKES
 
 if TYPE_CHECKING:
@@ -66,6 +67,30 @@ async def test_frames_behind_hello_need_not_wait(tmp_path: Path) -> None:
         for number in range(20):
             assert (await ada.hear("ack"))["nonce"] == f"n{number}"
         assert await ada.messages(20) == list(range(1, 21))
+
+
+async def test_welcome_and_the_first_room_are_one_send(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sends: list[list[bytes]] = []
+    send_gathered = Outbox.send_gathered
+
+    def noted(outbox: Outbox) -> None:
+        sends.append(list(outbox.kept or ()))
+        send_gathered(outbox)
+
+    monkeypatch.setattr(Outbox, "send_gathered", noted)
+    async with house(tmp_path) as belfry:
+        ada = await belfry.client("ada", ROOM)
+        position = (await ada.join())["epoch"], 0
+        sends.clear()
+        back = await (await belfry.connect()).upgrade()
+        await back.say({"t": "hello", "token": token("cy"), "resume": {ROOM: position}})
+        assert [(await back.hear())["t"] for _ in range(2)] == ["welcome", "joined"]
+        ((welcome, joined),) = sends
+        assert b'"welcome"' in welcome
+        assert b'"joined"' in joined
+        refused = await (await belfry.connect()).upgrade()
+        await refused.say({"t": "hello", "token": "forged"})
+        assert (await refused.hear("error"))["code"] == "bad_token"
 
 
 async def test_a_nonce_said_again_gets_the_number_of_the_first_time(tmp_path: Path) -> None:
