@@ -114,14 +114,14 @@ def table(ground: Ground, pace: Pace) -> tuple[Table, list[Target]]:
         Target("kill -9: missed", "0", f"{killed.missed}", killed.missed == 0),
     ]
     note = (
-        f"Rooms of {ROOM} of the clients that move, {SPOKEN:g} messages a second in each: whoever misses nothing still "
-        f"hears nothing for {1000 / SPOKEN:.0f} ms. Servers, clients, database and broker share all cores. Herd factor: "
-        "the busiest second of handshakes over their mean, from the first to the last. Silence: between two messages to "
-        "a client that moves. After the kill a client finds its server gone and tries another, as a balancer or the "
-        "tower would tell it. Naive: trio-websocket, one process a server, no resume; what is said while a client is "
-        "away it never sees. The busiest second is as clients saw the answers come, some milliseconds after they were "
-        "given: a server says of itself how many it gave, and never more than its budget "
-        "(`belfry_handshakes_busiest_second`)."
+        f"Rooms of {ROOM} of the clients that move, {SPOKEN:g} messages a second in each: whoever misses nothing "
+        f"still hears nothing for {1000 / SPOKEN:.0f} ms. Servers, clients, database and broker share all cores. "
+        "Herd factor: the busiest second of handshakes over their mean, from the first to the last. Silence: "
+        "between two messages to a client that moves. After the kill a client finds its server gone and tries "
+        "another, as a balancer or the tower would tell it. Naive: trio-websocket, one process a server, no "
+        "resume; what is said while a client is away it never sees. The busiest second is as clients saw the "
+        "answers come, some milliseconds after they were given: a server says of itself how many it gave, and "
+        "never more than its budget (`belfry_handshakes_busiest_second`)."
     )
     return Table("A server leaves", note, COLUMNS, rows), targets
 
@@ -138,7 +138,7 @@ def _no_collections() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _everywhere(pids: list[int]) -> Iterator[None]:
-    """These processes on all cores, as the servers are: on one alone they would wait while the other has nothing to do."""
+    """These processes on all cores, as the servers are: on one alone they would wait while the other has time."""
     before = os.sched_getaffinity(0)
     try:
         for pid in pids:
