@@ -83,8 +83,8 @@ class Beats:
                 await self._changed.wait()
             self._changed = trio.Event()
 
-    async def beat(self) -> None:
-        """Say it once; a database that cannot take it now hears the next."""
+    async def beat(self, patience: float = BEAT_PATIENCE) -> None:
+        """Say it once; a database that cannot take it within `patience` seconds hears the next."""
         config = self._config
         url, state, sessions = own_url(config), self._state(), self._sessions()
         rates, progress = self._vitals()
@@ -102,7 +102,7 @@ class Beats:
         if self._quiet() is None:  # alone: nobody reads it, and a quiet disk may sleep
             return
         record = ServerRecord(config.server_id, config.boot, url, config.version, state, sessions, self._started, now)
-        with trio.move_on_after(BEAT_PATIENCE):
+        with trio.move_on_after(patience):
             try:
                 await self._store.put_server(record)
             except StoreUnavailable as error:

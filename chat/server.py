@@ -62,6 +62,7 @@ END_SECONDS = 5.0  # of the deadline, kept for late closing handshakes, requests
 END_SHARE = 0.3  # but never more than this part of a short deadline
 GOODBYE = 0.1  # seconds for the bus to carry the last beat; lost, the others wait for the lease
 LOCK_PATIENCE = 10.0  # seconds for the right to write after a predecessor's death; the kernel frees it at once
+LAST_WRITES = 2.5  # seconds for read marks and the last beat, without which our name is taken until the lease is over
 LAST_WORDS = 1.0  # seconds for closing handshakes at the deadline, and for requests under way
 
 
@@ -234,7 +235,7 @@ class ChatServer:
                 finally:
                     self.committer.close()
             if self.given is None:
-                with trio.move_on_after(1.0):
+                with trio.move_on_after(LAST_WRITES):
                     await self.hub.flush_marks()
                     await self._say_goodbye()
             else:
@@ -276,7 +277,7 @@ class ChatServer:
     async def _say_goodbye(self) -> None:
         self.state = "stopped"
         if self.hub.quiet() is not None:
-            await self.beats.beat()
+            await self.beats.beat(LAST_WRITES)
             await trio.sleep(GOODBYE)
 
     async def _run_bus(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
