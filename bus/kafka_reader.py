@@ -12,6 +12,7 @@ import trio
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from bus.events import Committed
 from bus.kafka_client import REQUEST, made, why
 from bus.kafka_topics import make_topics
 from bus.kafka_writer import ORIGIN, ping_time
@@ -98,11 +99,12 @@ class Reader:
                     continue
                 came = time.monotonic()
                 runs = deque(self._sorted(records))
+                gathers = is_hot(runs)
                 self._alone = self._alone + 1 if records and not runs else 0
                 while runs:
                     trio.from_thread.run_sync(_deliver_slice, self._deliver, runs)
                 if records:
-                    time.sleep(rest(self._alone, cost, time.monotonic() - came))
+                    time.sleep(rest(self._alone, cost, time.monotonic() - came, gathers=gathers))
                 back = self._link.look()
                 if began or skipped or back:
                     trio.from_thread.run_sync(self._missed)
@@ -223,15 +225,22 @@ def start(topic: Topic, were: int | None, first: int, end: int) -> int:
     return first if topic.kept else end
 
 
-def rest(alone: int, cost: float, took: float) -> float:
+def rest(alone: int, cost: float, took: float, *, gathers: bool) -> float:
     """Seconds until the next poll.
 
     The last one cost so many of a core, what it brought took so many to be taken in, and `alone` polls in a row brought
-    nothing but our own.
+    nothing but our own. `gathers`: what comes meanwhile is likely to go out in the same writes, which saves more the
+    later the loop is; else it does not, and a loop that is late shall not be later for it.
     """
     if alone:
         return min(GATHER * (1 << min(alone, 8)), ALONE_MOST)
-    return min(max(GATHER, cost / SHARE - cost - took), GATHER_MOST)
+    return min(max(GATHER, cost / SHARE - cost - took, took if gathers else 0.0), GATHER_MOST)
+
+
+def is_hot(runs: Iterable[Run]) -> bool:
+    """Whether rooms have two commits and more each in one batch, which go out as one write to each member."""
+    rooms = [event.room for _, events in runs for event in events if isinstance(event, Committed)]
+    return len(rooms) >= 2 * len(set(rooms)) > 0
 
 
 def _deliver_slice(deliver: Deliver, runs: deque[Run]) -> None:

@@ -18,7 +18,7 @@ from bus.bus import Counts
 from bus.events import Asked, Committed, Typing
 from bus.kafka import KafkaBus
 from bus.kafka_link import AWAY, HOLD, PING, Link
-from bus.kafka_reader import ALONE_MOST, GATHER, GATHER_MOST, rest, start
+from bus.kafka_reader import ALONE_MOST, GATHER, GATHER_MOST, is_hot, rest, start
 from bus.kafka_topics import make_topics
 from bus.topics import CONTROL, MESSAGES, PRESENCE, SERVERS, TOPICS
 from bus.url import KafkaUrl
@@ -39,19 +39,30 @@ START = 100.0  # seconds a broker may take to start again; 3 are common, and its
 
 
 @pytest.mark.parametrize(
-    ("alone", "cost", "took", "expected"),
+    ("alone", "cost", "took", "gathers", "expected"),
     [
-        (0, 0.0, 0.0, GATHER),
-        (0, 0.0025, 0.0, 0.0075),  # polls take SHARE of a core
-        (0, 0.0025, 0.003, 0.0045),  # the time in which the batch was taken in counts
-        (0, 0.0025, 3.0, GATHER),  # who is late does not rest on top of it
-        (0, 3.0, 0.0, GATHER_MOST),
-        (1, 3.0, 3.0, 2 * GATHER),  # who hears nothing but itself listens less often
-        (1_000_000, 0.0, 0.0, ALONE_MOST),
+        (0, 0.0, 0.0, False, GATHER),
+        (0, 0.0025, 0.0, False, 0.0075),  # polls take SHARE of a core
+        (0, 0.0025, 0.003, False, 0.0045),  # the time in which the batch was taken in counts
+        (0, 0.0025, 3.0, False, GATHER),  # who is late does not rest on top of it
+        (0, 0.0025, 0.012, True, 0.012),  # but where what comes meanwhile costs next to nothing
+        (0, 0.0025, 3.0, True, GATHER_MOST),
+        (0, 3.0, 0.0, False, GATHER_MOST),
+        (1, 3.0, 3.0, False, 2 * GATHER),  # who hears nothing but itself listens less often
+        (1_000_000, 0.0, 0.0, False, ALONE_MOST),
     ],
 )
-def test_the_rest_between_two_polls(alone: int, cost: float, took: float, expected: float) -> None:
-    assert rest(alone, cost, took) == pytest.approx(expected)
+def test_the_rest_between_two_polls(alone: int, cost: float, took: float, gathers: bool, expected: float) -> None:
+    assert rest(alone, cost, took, gathers=gathers) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("rooms", "expected"),
+    [("", False), ("a", False), ("ab", False), ("aa", True), ("aab", False), ("aabb", True), ("aaab", True)],
+)
+def test_whether_what_comes_is_of_one_room(rooms: str, expected: bool) -> None:
+    runs = [("s1", [Committed(room, 1, "k3f9", 1, [b"{}"]), Asked(room)]) for room in rooms]
+    assert is_hot(runs) == expected
 
 
 @pytest.fixture(scope="module")
