@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 from typing import TYPE_CHECKING, Protocol
 
@@ -104,3 +105,15 @@ def fleet(request: pytest.FixtureRequest) -> Fleet:
         return Exchange().bus
     url: KafkaUrl = request.getfixturevalue("kafka_url")
     return lambda origin: open_bus(url, origin)
+
+
+@pytest.fixture(autouse=True)
+def _hears_info(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="belfry.bus.kafka")
+
+
+def told(caplog: pytest.LogCaptureFixture, words: str = "") -> list[str]:
+    """What the Kafka bus told people, in lines that have these words."""
+    # By name: pytest listens to loggers that do not propagate too.
+    ours = (record.getMessage() for record in caplog.records if record.name == "belfry.bus.kafka")
+    return [line for line in ours if words in line]

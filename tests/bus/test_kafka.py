@@ -13,18 +13,16 @@ import trio
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from bus import kafka_link, kafka_reader
-from bus.bus import Counts
+from bus import kafka_reader
 from bus.events import Asked, Committed, Typing
 from bus.kafka import KafkaBus
-from bus.kafka_link import AWAY, HOLD, PING, Link
-from bus.kafka_reader import ALONE_MOST, GATHER, GATHER_MOST, is_hot, rest, start
+from bus.kafka_link import AWAY, PING
 from bus.kafka_topics import make_topics
-from bus.topics import CONTROL, MESSAGES, PRESENCE, SERVERS, TOPICS
+from bus.topics import MESSAGES, PRESENCE, TOPICS
 from bus.url import KafkaUrl
 from compose.services import Kafka
 from compose.services.ports import free_port
-from tests.bus.conftest import WAIT, running, until_proved, url_of
+from tests.bus.conftest import WAIT, running, told, until_proved, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,33 +34,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore:.*<socket.socket.*raddr=:pytest.PytestUnraisableExceptionWarning")
 
 START = 100.0  # seconds a broker may take to start again; 3 are common, and its own bound is 90
-
-
-@pytest.mark.parametrize(
-    ("alone", "cost", "took", "gathers", "expected"),
-    [
-        (0, 0.0, 0.0, False, GATHER),
-        (0, 0.0025, 0.0, False, 0.0075),  # polls take SHARE of a core
-        (0, 0.0025, 0.003, False, 0.0045),  # the time in which the batch was taken in counts
-        (0, 0.0025, 3.0, False, GATHER),  # who is late does not rest on top of it
-        (0, 0.0025, 0.012, True, 0.012),  # but where what comes meanwhile costs next to nothing
-        (0, 0.0025, 3.0, True, GATHER_MOST),
-        (0, 3.0, 0.0, False, GATHER_MOST),
-        (1, 3.0, 3.0, False, 2 * GATHER),  # who hears nothing but itself listens less often
-        (1_000_000, 0.0, 0.0, False, ALONE_MOST),
-    ],
-)
-def test_the_rest_between_two_polls(alone: int, cost: float, took: float, gathers: bool, expected: float) -> None:
-    assert rest(alone, cost, took, gathers=gathers) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("rooms", "expected"),
-    [("", False), ("a", False), ("ab", False), ("aa", True), ("aab", False), ("aabb", True), ("aaab", True)],
-)
-def test_whether_what_comes_is_of_one_room(rooms: str, expected: bool) -> None:
-    runs = [("s1", [Committed(room, 1, "k3f9", 1, [b"{}"]), Asked(room)]) for room in rooms]
-    assert is_hot(runs) == expected
 
 
 @pytest.fixture(scope="module")
@@ -78,17 +49,6 @@ def mortal(own_broker: Kafka) -> Kafka:
     if not own_broker.is_running:
         own_broker.start()
     return own_broker
-
-
-@pytest.fixture(autouse=True)
-def _hears_info(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="belfry.bus.kafka")
-
-
-def told(caplog: pytest.LogCaptureFixture, words: str = "") -> list[str]:
-    # By name: pytest listens to loggers that do not propagate too.
-    ours = (record.getMessage() for record in caplog.records if record.name == "belfry.bus.kafka")
-    return [line for line in ours if words in line]
 
 
 class Root(logging.Handler):
@@ -419,74 +379,9 @@ async def test_a_reader_far_behind_skips_and_says_that_it_missed(
 # --- without a broker --------------------------------------------------------------------------------------------
 
 
-def test_where_a_reader_begins() -> None:
-    assert start(MESSAGES, None, 10, 90) == 90
-    assert start(SERVERS, None, 10, 90) == 10
-    assert start(MESSAGES, 50, 10, 90) == 50
-    assert start(SERVERS, 50, 10, 90) == 50
-    assert start(MESSAGES, 5, 10, 90) == 90  # what we had not read yet is gone
-    assert start(MESSAGES, 91, 10, 90) == 90  # another topic of the same name
-    assert start(SERVERS, 91, 10, 90) == 10
-
-
-class TestLink:
-    """When the bus counts as away and back."""
-
-    def setup_method(self) -> None:
-        self.now = 1_000.0
-        self.counts = Counts()
-        self.link = Link("k:9092", self.counts, lambda: self.now)
-
-    def test_it_is_quiet_until_a_ping_came_back(self) -> None:
-        assert self.link.quiet() > AWAY / 2
-        self.link.ping_heard(self.now)
-        assert self.link.quiet() == 0.0
-        self.now += PING
-        assert self.link.quiet() == 0.0
-        self.now += 1.0
-        assert self.link.quiet() == pytest.approx(1.0)
-
-    def test_a_ping_that_took_long_proves_little(self) -> None:
-        self.link.ping_heard(self.now)
-        self.link.ping_heard(self.now - 5.0)
-        assert self.link.quiet() == 0.0
-        self.now += 5.0
-        self.link.ping_heard(self.now - 3.0)
-        assert self.link.quiet() == pytest.approx(3.0 - PING)
-
-    def test_each_change_is_told_once(self, caplog: pytest.LogCaptureFixture) -> None:
-        changes = []
-        for second in range(40):
-            self.now += 0.5
-            if second in (0, 1, 2, 20, 21, 22, 23):
-                self.link.ping_heard(self.now)
-            changes.append(self.link.look())
-        assert [at for at, changed in enumerate(changes) if changed] == [0, 20]
-        assert [line.split()[5] for line in told(caplog)] == ["reached", "away", "back,", "away"]
-        assert "back, after 9.0 s" in told(caplog)[2]
-        assert self.counts.reconnects == 1
-
-    def test_another_reason_is_told_too(self, caplog: pytest.LogCaptureFixture) -> None:
-        for why in ("", "no broker answers", "no broker answers", "not allowed", "not allowed"):
-            self.now += 2.0
-            self.link.why = why
-            self.link.look()
-        assert [line.partition("(")[2].partition(")")[0] for line in told(caplog)] == [
-            "no answer", "no broker answers", "not allowed",
-        ]  # fmt: skip
-
-    def test_nothing_is_handed_over_while_no_ping_is_taken(self) -> None:
-        assert self.link.is_taking
-        self.now += HOLD
-        assert not self.link.is_taking
-        self.link.ping_acked()
-        assert self.link.is_taking
-
-
 def test_an_outage_keeps_only_what_is_young() -> None:
     bus = KafkaBus(KafkaUrl(("h:1",)), "s1")
     for number in range(20_000):
         bus.publish(Asked(str(number)))
     assert bus.counts.lost == 10_000
-    assert kafka_link.HOLD > 0
-    assert CONTROL in TOPICS
+    assert bus._writer._waiting[0][1] == Asked("10000")
