@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.net.compat import KafkaNetClient
 from kafka.net.inet import KafkaNetSocket
 from kafka.net.selector import NetworkSelector
 
@@ -27,6 +28,7 @@ CONNECT = 1.0  # seconds for a connection: a broker that is paused takes it and 
 BACKOFF = 0.5  # seconds at most between two tries to connect: how soon a broker that is back is noticed
 FLUSH = 0.4  # seconds for the last records on the way out
 JOIN = 0.5  # seconds for the library's own thread to end
+NEVER_MS = 86_400_000  # age of what is known of the brokers at which the library asks anew by itself
 
 
 class _Plain(socket.socket):
@@ -66,31 +68,53 @@ Client = TypeVar("Client", KafkaAdminClient, KafkaConsumer, KafkaProducer)
 def made(kind: type[Client], url: KafkaUrl, **settings: Any) -> Client:
     """A client that has met a broker. Raises KafkaError within BOOTSTRAP, and then leaves nothing behind."""
     quieten()
-    network = kind.DEFAULT_CONFIG["kafka_client"]
-    networks: list[Any] = []
+    networks: list[KafkaNetClient] = []
 
-    def remembered(**config: Any) -> Any:
+    def remembered(**config: Any) -> KafkaNetClient:
         config["socket_connection_setup_timeout_ms"] = CONNECT * 1_000
         config["socket_connection_setup_timeout_max_ms"] = CONNECT * 1_000
-        networks.append(network(net=_Here(**config), **config))
+        networks.append(KafkaNetClient(net=_Here(**config), **config))
         return networks[-1]
 
     try:
         return kind(
-            bootstrap_servers=list(url.brokers),
             bootstrap_timeout_ms=int(BOOTSTRAP * 1_000),
-            client_id="belfry",
-            request_timeout_ms=int(REQUEST * 1_000),
-            reconnect_backoff_max_ms=int(BACKOFF * 1_000),
-            proxy_url="direct://",  # what makes the library take _Direct
             kafka_client=remembered,  # a constructor that fails leaves its thread and sockets to us
-            **_security(url),
+            **_common(url),
             **settings,
         )
     except BaseException:
         for one in networks:
             one.close()
         raise
+
+
+def net_client(url: KafkaUrl) -> KafkaNetClient:
+    """What lies beneath the library's clients, and has met a broker. Raises KafkaError within BOOTSTRAP."""
+    quieten()
+    config = _common(url) | {
+        "socket_connection_setup_timeout_ms": CONNECT * 1_000,
+        "socket_connection_setup_timeout_max_ms": CONNECT * 1_000,
+        "metadata_max_age_ms": NEVER_MS,
+    }
+    client = KafkaNetClient(net=_Here(**config), **config)
+    try:
+        client._manager.bootstrap(int(BOOTSTRAP * 1_000))
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+def _common(url: KafkaUrl) -> dict[str, Any]:
+    return {
+        "bootstrap_servers": list(url.brokers),
+        "client_id": "belfry",
+        "request_timeout_ms": int(REQUEST * 1_000),
+        "reconnect_backoff_max_ms": int(BACKOFF * 1_000),
+        "proxy_url": "direct://",  # what makes the library take _Direct
+        **_security(url),
+    }
 
 
 def _security(url: KafkaUrl) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import trio
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from bus.events import Committed
-from bus.kafka_client import REQUEST, made, why
-from bus.kafka_topics import make_topics
+from bus.kafka_brokers import Brokers
+from bus.kafka_client import why
+from bus.kafka_fetch import Fetcher
+from bus.kafka_topics import ends_of, make_topics
 from bus.kafka_writer import ORIGIN, ping_time
 from bus.records import decoded
 from bus.topics import TOPICS
@@ -36,14 +38,13 @@ GATHER = 0.002  # seconds at least in which more may come before the next poll, 
 SHARE = 0.25  # of a core, for polls: each costs 0.7 ms, 2.5 on a slow machine
 GATHER_MOST = 0.016  # seconds
 ALONE_MOST = 0.032  # seconds, for who hears nothing but itself, again and again
-POLL_RECORDS = 500  # in one poll: 15 ms of the library's Python, in which the event loop wants its turns
+POLL_RECORDS = 500  # in one poll: 15 ms of Python, in which the event loop wants its turns
 LAG = 20_000  # records behind the end, over which we skip to it: a second of reading, and the store has them all
 SLICE = 0.01  # seconds of the event loop at a time; a crossing costs 0.4 ms
 RUN = 32  # events in one call of `deliver`, at 25 us commonly: the clock is looked at in between
 RETRY = 0.5  # seconds between tries to reach a broker
 LOST = 10.0  # seconds of silence after which our own clients are suspected: a topic was made anew, say
 GROWTH = 10.0  # seconds between looks whether a topic has more partitions
-METADATA_MS = 60_000  # age at which the library asks anew who leads what, and how many partitions there are
 WARN = 60.0  # seconds between two warnings of records that cannot be read: a rolling upgrade has thousands
 
 Run = tuple[str, list["Event"]]
@@ -71,7 +72,8 @@ class Reader:
         self._missed = missed
         self._names = {url.prefix + topic.name: topic for topic in TOPICS}
         self._next: dict[TopicPartition, int] = {}  # offsets to read next, which outlive the consumer
-        self._consumer: KafkaConsumer | None = None
+        self._brokers: Brokers | None = None
+        self._fetcher: Fetcher | None = None
         self._looked = 0.0  # when we last looked around
         self._idle = False  # whether the last poll brought nothing: a loop that stood still has all of it before it
         self._alone = 0  # polls in a row that brought nothing but our own records
@@ -83,7 +85,7 @@ class Reader:
             while True:
                 trio.from_thread.check_cancelled()
                 try:
-                    began = self._consumer is None
+                    began = self._fetcher is None
                     if began:
                         self._begin()
                     elif time.monotonic() - self._looked > GROWTH:
@@ -118,81 +120,67 @@ class Reader:
             time.sleep(min(left, 0.05))
 
     def _drop(self) -> None:
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            consumer.close(autocommit=False, timeout_ms=0)
-
-    # --- from here on: only the library, nothing of ours that could raise ---------------------------------------
+        brokers, self._brokers, self._fetcher = self._brokers, None, None
+        if brokers is not None:
+            brokers.close()
 
     def _begin(self) -> None:
-        """Make a consumer and the topics, and place it: where we were, else at the end, of kept topics at the begin."""
+        """Make the topics and place us: where we were, else at the end, of kept topics at the begin."""
         topics = make_topics(self._url)
-        trio.from_thread.check_cancelled()
-        consumer = self._consumer = made(
-            KafkaConsumer,
-            self._url,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            fetch_max_wait_ms=100,
-            fetch_max_bytes=8_388_608,
-            max_poll_records=POLL_RECORDS,
-            metadata_max_age_ms=METADATA_MS,
-            allow_auto_create_topics=False,
-            check_crcs=False,  # TCP has its own, and a broker's disk is its own
-            metrics_enabled=False,
-        )
         trio.from_thread.check_cancelled()
         partitions = {
             TopicPartition(self._url.prefix + topic.name, number): topic
             for topic, count in topics.items()
             for number in range(count)
         }
-        consumer.assign(list(partitions))
-        first = consumer.beginning_offsets(list(partitions), timeout_ms=int(REQUEST * 1_000))
+        first, ends = ends_of(self._url, list(partitions))
         trio.from_thread.check_cancelled()
-        ends = consumer.end_offsets(list(partitions), timeout_ms=int(REQUEST * 1_000))
-        for part, topic in partitions.items():
-            consumer.seek(part, start(topic, self._next.get(part), first[part], ends[part]))
+        self._next = {
+            part: start(topic, self._next.get(part), first[part], ends[part]) for part, topic in partitions.items()
+        }
+        self._brokers = Brokers(self._url, self._names)
+        self._fetcher = Fetcher(self._brokers, self._next)
         self._looked = time.monotonic()
 
-    def _poll(self) -> tuple[list[Any], bool]:
+    def _poll(self) -> tuple[list[tuple[TopicPartition, Any]], bool]:
         """Records that arrived, and whether others were skipped."""
-        consumer = self._consumer
-        assert consumer is not None
-        batches = consumer.poll(timeout_ms=int(POLL * 1_000))
+        assert self._fetcher is not None
+        found: list[tuple[TopicPartition, Any]] = []
         skipped = False
-        for part, records in list(batches.items()):
-            self._next[part] = records[-1].offset + 1
-            behind = (consumer.highwater(part) or 0) - self._next[part]
+        batches = self._fetcher.poll(POLL, POLL_RECORDS)
+        for news in batches:
+            part = news.part
+            self._next[part] = news.records[-1].offset + 1
+            behind = news.end - self._next[part]
             if behind > LAG and not self._names[part.topic].kept:
                 self._next[part] += behind
-                consumer.seek(part, self._next[part])
-                behind += len(batches.pop(part))
+                self._fetcher.skip(part, self._next[part])
+                behind += len(news.records)
                 self._counts.skipped += behind
                 skipped = True
                 log.warning("%d records behind in %s: skipped, the database has what they said", behind, part.topic)
+            else:
+                found += [(part, record) for record in news.records]
         self._idle = not batches
-        return [record for records in batches.values() for record in records], skipped
+        return found, skipped
 
     def _look_around(self) -> None:
         """Begin anew when topics have more partitions, or when a broker answers but our pings do not come back."""
-        consumer = self._consumer
-        assert consumer is not None
+        assert self._brokers is not None
         self._looked = time.monotonic()
         if self._idle and self._link.quiet() > LOST:
-            make_topics(self._url)  # raises when the broker is away: then the library finds it again by itself
+            make_topics(self._url)  # raises when the broker is away
             if self._link.quiet() > LOST:
                 self._writer.stale = True
                 raise KafkaError("a broker answers, but our records do not come back")
-        read = len(consumer.assignment())
-        if sum(len(consumer.partitions_for_topic(name)) for name in self._names) > read:
+        self._brokers.refresh()
+        if sum(self._brokers.partitions(name) for name in self._names) > len(self._next):
             raise KafkaError("a topic has more partitions than before")
 
-    def _sorted(self, records: Iterable[Any]) -> Iterable[Run]:
+    def _sorted(self, records: Iterable[tuple[TopicPartition, Any]]) -> Iterable[Run]:
         """The events of others in order, cut into runs of one origin; our pings are noted."""
         found: list[tuple[str, Event]] = []
-        for record in records:
+        for part, record in records:
             origin = next((value for name, value in record.headers if name == ORIGIN), b"")
             if origin == self._origin:
                 if not record.value and record.key and len(record.key) == ping_time.size:
@@ -202,7 +190,7 @@ class Reader:
                 continue
             events, wrong = decoded(record.value)
             if wrong or not origin:
-                self._unreadable(record, wrong or "it names no origin")
+                self._unreadable(part, record.offset, wrong or "it names no origin")
             if origin:
                 name = origin.decode(errors="replace")
                 found += [(name, event) for event in events]
@@ -211,11 +199,11 @@ class Reader:
             for name, run in groupby(found[begin : begin + RUN], key=lambda one: one[0]):
                 yield name, [event for _, event in run]
 
-    def _unreadable(self, record: Any, wrong: str) -> None:
+    def _unreadable(self, part: TopicPartition, offset: int, wrong: str) -> None:
         self._counts.unreadable += 1
         if time.monotonic() - self._warned > WARN:
             self._warned = time.monotonic()
-            log.warning("a record in %s at %d cannot be read, %s; more are counted", record.topic, record.offset, wrong)
+            log.warning("a record in %s at %d cannot be read, %s; more are counted", part.topic, offset, wrong)
 
 
 def start(topic: Topic, were: int | None, first: int, end: int) -> int:

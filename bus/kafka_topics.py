@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
@@ -15,6 +15,8 @@ from bus.topics import TOPICS, Topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from kafka import TopicPartition
 
     from bus.url import KafkaUrl
 
@@ -54,6 +56,16 @@ def make_topics(url: KafkaUrl) -> dict[Topic, int]:
         if missing:
             _create(admin, url, missing)
         return {topic: there[topic.name].partitions if topic.name in there else topic.partitions for topic in TOPICS}
+
+
+def ends_of(url: KafkaUrl, parts: list[TopicPartition]) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+    """The offsets of each partition's oldest record and of the one to be written next. Raises KafkaError."""
+    consumer = made(KafkaConsumer, url, group_id=None, allow_auto_create_topics=False, metrics_enabled=False)
+    try:
+        first = consumer.beginning_offsets(parts, timeout_ms=int(REQUEST * 1_000))
+        return first, consumer.end_offsets(parts, timeout_ms=int(REQUEST * 1_000))
+    finally:
+        consumer.close(autocommit=False, timeout_ms=0)
 
 
 def survey(url: KafkaUrl) -> Survey:

@@ -210,9 +210,11 @@ async def test_topics_that_are_deleted_under_it_are_made_anew(
     monkeypatch.setattr(kafka_reader, "LOST", 1.0)
     monkeypatch.setattr(kafka_reader, "GROWTH", 0.5)
     one, two = KafkaBus(kafka_url, "s1"), KafkaBus(kafka_url, "s2")
-    async with running(one), running(two) as heard:
+    async with running(one) as told_one, running(two) as heard:
+        await until(lambda: told_one.missed > 0 and heard.missed > 0)
+        before = told_one.missed, heard.missed
         await do(admin_do, kafka_url, "delete_topics", [kafka_url.prefix + topic.name for topic in TOPICS])
-        await until(lambda: one.quiet() > AWAY and two.quiet() > AWAY)
+        await until(lambda: told_one.missed > before[0] and heard.missed > before[1])  # both have begun anew
         await until_proved(one)
         await until_proved(two)
         one.publish(Asked("lobby"))
@@ -221,7 +223,6 @@ async def test_topics_that_are_deleted_under_it_are_made_anew(
 
 async def test_more_partitions_are_read_too(kafka_url: KafkaUrl, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kafka_reader, "GROWTH", 0.2)
-    monkeypatch.setattr(kafka_reader, "METADATA_MS", 300)
     one, two = KafkaBus(kafka_url, "s1"), KafkaBus(kafka_url, "s2")
     async with running(one), running(two) as heard:
         missed = heard.missed
