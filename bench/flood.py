@@ -12,7 +12,6 @@ import sys
 import msgspec
 
 from bus.events import Committed
-from bus.kafka_client import made
 from bus.kafka_writer import ORIGIN
 from bus.records import encoded, joined
 from bus.topics import MESSAGES, partition_of
@@ -40,8 +39,8 @@ def main() -> None:
     partition = partition_of(options.room, MESSAGES.partitions)
     from kafka import KafkaProducer  # here, because it takes 0.3 s that --help need not
 
-    producer = made(
-        KafkaProducer, url, enable_idempotence=False, acks=1, linger_ms=5, batch_size=BATCH_BYTES,
+    producer = KafkaProducer(
+        bootstrap_servers=list(url.brokers), enable_idempotence=False, acks=1, linger_ms=5, batch_size=BATCH_BYTES,
         metrics_enabled=False,
     )  # fmt: skip
     topic, headers = url.prefix + MESSAGES.name, [(ORIGIN, b"flood")]

@@ -51,10 +51,11 @@ class KafkaBus:
     ) -> None:
         reader = Reader(self._url, self._origin, self._link, self.counts, self._writer, deliver, missed)
         task_status.started()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_in_thread, self._writer.run)
-            nursery.start_soon(_in_thread, reader.run)
-            nursery.start_soon(self._wake)
+        with self._writer.listening():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_in_thread, self._writer.run)
+                nursery.start_soon(_in_thread, reader.run)
+                nursery.start_soon(self._wake)
 
     async def _wake(self) -> None:
         """Wake the sending thread once for all that a task publishes in a row: a commit's rooms are one round then."""

@@ -11,7 +11,7 @@ import ssl
 import time
 from collections import deque
 from select import POLLOUT, poll
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kafka.errors import (
     IncompatibleBrokerVersion,
@@ -106,11 +106,17 @@ class Channel:
                 return
 
 
-def wait_for(channels: Iterable[Channel | int], events: int, seconds: float) -> None:
-    """Wait until one of these channels or descriptors is ready."""
+class Descriptor(Protocol):
+    """What the kernel can wait for."""
+
+    def fileno(self) -> int: ...
+
+
+def wait_for(descriptors: Iterable[Descriptor], events: int, seconds: float) -> None:
+    """Wait until one of them is ready, so long at most."""
     poller = poll()
-    for channel in channels:
-        poller.register(channel, events)
+    for descriptor in descriptors:
+        poller.register(descriptor, events)
     poller.poll(max(0.0, seconds) * 1_000)
 
 

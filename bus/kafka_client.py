@@ -11,7 +11,7 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.inet import KafkaNetSocket
@@ -27,7 +27,6 @@ REQUEST = 1.5  # seconds for any other; 2 ms are common, a garbage collection ta
 CONNECT = 1.0  # seconds for a connection: a broker that is paused takes it and says nothing
 BACKOFF = 0.5  # seconds at most between two tries to connect: how soon a broker that is back is noticed
 FLUSH = 0.4  # seconds for the last records on the way out
-JOIN = 0.5  # seconds for the library's own thread to end
 NEVER_MS = 86_400_000  # age of what is known of the brokers at which the library asks anew by itself
 
 
@@ -62,7 +61,7 @@ class _Here(NetworkSelector):  # type: ignore[misc]
         pass
 
 
-Client = TypeVar("Client", KafkaAdminClient, KafkaConsumer, KafkaProducer)
+Client = TypeVar("Client", KafkaAdminClient, KafkaConsumer)
 
 
 def made(kind: type[Client], url: KafkaUrl, **settings: Any) -> Client:
@@ -130,24 +129,6 @@ def _security(url: KafkaUrl) -> dict[str, Any]:
             context.verify_mode = ssl.CERT_NONE
         settings["ssl_context"] = context
     return settings
-
-
-def close_producer(producer: KafkaProducer, *, flush: bool) -> None:
-    """Close it within FLUSH and JOIN, with what it holds sent first if that can be hoped for."""
-    try:
-        if flush:
-            producer.flush(FLUSH)
-    except KafkaError:
-        flush = False
-    sender = producer._sender
-    if not flush:
-        # The library's close() flushes too, raises when it cannot, and then leaves its thread running.
-        sender.force_close()
-        sender.join(JOIN)
-    try:
-        producer.close(timeout=JOIN)
-    except KafkaError as error:
-        log.debug("a producer did not close cleanly: %r", error)
 
 
 def why(error: BaseException) -> str:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import struct
-import threading
 import time
 from collections import deque
+from select import POLLIN
 from typing import TYPE_CHECKING
 
 import trio
-from kafka import KafkaProducer
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 
-from bus.kafka_client import close_producer, made, why
+from bus.kafka_brokers import Brokers, wait_for
+from bus.kafka_client import FLUSH, why
 from bus.kafka_link import PING
+from bus.kafka_produce import Record, Sender
 from bus.records import encoded, joined
-from bus.topics import CONTROL, ROUTES, partition_of
+from bus.topics import CONTROL, ROUTES, TOPICS, partition_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bus.bus import Counts
     from bus.events import Event
     from bus.kafka_link import Link
-    from bus.topics import Topic
     from bus.url import KafkaUrl
 
 log = logging.getLogger("belfry.bus.kafka")
@@ -31,12 +36,10 @@ ORIGIN = "origin"
 WAITING = 10_000  # events while the broker is away: the newest 5 s at 2,000 commits/s; 30 MB of 1,000 messages/s
 OLD = 5.0  # seconds after which a hint is worth nothing: the store has told it already
 RETRY = 0.5  # seconds between tries to reach a broker
-BLOCK_MS = 500  # longest a send may wait for metadata
-DELIVERY_MS = 5_000  # longest the library keeps trying to send a record
-UNDER_WAY = 2  # rounds not yet taken; what is published meanwhile gathers and goes together
+METADATA = 60.0  # seconds between two looks at who leads what and how many partitions there are
+UNDER_WAY = 2  # requests not yet taken; what is published meanwhile gathers and goes together
 GATHER = 0.003  # seconds from one round to the next, at least: a round costs 0.6 ms of a core, and each reader as much
 WARN = 60.0  # seconds between two warnings of records that are refused: a busy room has hundreds a second
-BATCH_BYTES = 262_144  # of a partition's records in one request; the common 16 KB is half a commit
 
 ping_time = struct.Struct(">d")
 
@@ -51,12 +54,21 @@ class Writer:
         self._link = link
         self._counts = counts
         self._waiting: deque[tuple[float, Event]] = deque(maxlen=WAITING)
-        self._wake = threading.Event()
+        self._again: list[Record] = []  # sent and not taken
+        self._bell: Bell | None = None
         self._pinged = 0.0
         self._sent = 0.0  # when the last round began
-        self._under_way = 0  # records
         self._warned = -WARN
-        self.stale = False  # set from the reader's thread: make another producer
+        self.stale = False  # set from the reader's thread: meet the brokers anew
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """While the block runs, `run` may run and `wake` be called."""
+        self._bell = Bell()
+        try:
+            yield
+        finally:
+            self._bell.close()
 
     def put(self, event: Event) -> None:
         """Take an event from the event loop; over the bound the oldest is lost. `wake` must follow."""
@@ -65,56 +77,66 @@ class Writer:
 
     def wake(self) -> None:
         """Have what was put sent."""
-        self._wake.set()
+        assert self._bell is not None
+        self._bell.ring()
 
     def run(self) -> None:
         """Send until cancelled; runs in its own thread."""
         while True:
             trio.from_thread.check_cancelled()
+            self.stale = False
             try:
-                producer = made(
-                    KafkaProducer,
-                    self._url,
-                    # A hint needs no promise. Idempotence has one that hurts: a record over the broker's bound is
-                    # fatal to the producer. What is sent twice after a fault is dropped by its number.
-                    enable_idempotence=False,
-                    acks=1,
-                    linger_ms=0,
-                    batch_size=BATCH_BYTES,
-                    max_block_ms=BLOCK_MS,
-                    delivery_timeout_ms=DELIVERY_MS,
-                    allow_auto_create_topics=False,
-                    metrics_enabled=False,
-                )
+                brokers = Brokers(self._url, [self._url.prefix + topic.name for topic in TOPICS])
             except (KafkaError, OSError) as error:
                 self._link.why = why(error)
                 self._rest(RETRY)
                 continue
-            self.stale = False
-            self._under_way = 0
             self._link.ping_acked()
+            sender = Sender(brokers, self._headers, self._settle)
             try:
-                self._pump(producer)
+                self._pump(brokers, sender)
+            except (KafkaError, OSError) as error:
+                log.debug("sending begins anew: %r", error)
+                self._link.why = why(error)
+                self._again = sender.unsettled()
+                self._rest(RETRY)
+            except trio.Cancelled:
+                self._say_last_words(brokers, sender)
+                raise
             finally:
-                if self._link.is_taking:
-                    self._send_waiting(producer)  # the last words of a server that stops
-                close_producer(producer, flush=self._link.is_taking)
+                brokers.close()
 
-    def _pump(self, producer: KafkaProducer) -> None:
-        """Send what waits, until cancelled or stale."""
+    def _pump(self, brokers: Brokers, sender: Sender) -> None:
+        """Send what waits, until cancelled or stale. Raises KafkaError and OSError."""
+        assert self._bell is not None
+        looked = time.monotonic()
         while not self.stale:
-            self._wake.wait(max(0.0, self._pinged + PING - time.monotonic()))
-            self._wake.clear()
+            # Answers are read when there is something else to do: to wake up for each would double the rounds.
+            full = sender.channels() if self._waiting and sender.under_way >= UNDER_WAY else []
+            wait_for([self._bell, *full], POLLIN, self._pinged + PING - time.monotonic())
             trio.from_thread.check_cancelled()
+            self._bell.hush()
+            sender.settle()
             if self._link.is_taking:
-                if self._under_way < UNDER_WAY and self._waiting:
+                if sender.under_way < UNDER_WAY and (self._waiting or self._again) and not sender.is_silent:
                     time.sleep(max(0.0, self._sent + GATHER - time.monotonic()))
                     self._sent = time.monotonic()
-                    self._send_waiting(producer)
+                    sender.send(self._records(brokers))
             else:
                 self._forget_old()
-                self._rest(PING / 3)
-            self._ping(producer)
+            self._ping(sender)
+            if time.monotonic() - looked > METADATA:
+                looked = time.monotonic()
+                brokers.refresh()
+
+    def _say_last_words(self, brokers: Brokers, sender: Sender) -> None:
+        """Those of a server that stops."""
+        if self._link.is_taking:
+            try:
+                sender.send(self._records(brokers))
+                sender.finish(FLUSH)
+            except (KafkaError, OSError) as error:
+                log.debug("the last words were not sent: %r", error)
 
     def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -129,72 +151,70 @@ class Writer:
             self._waiting.popleft()
             self._counts.lost += 1
 
-    def _send_waiting(self, producer: KafkaProducer) -> None:
-        groups: dict[tuple[Topic, int], list[bytes]] = {}
+    def _records(self, brokers: Brokers) -> list[Record]:
+        """What waits, as records; what was sent and not taken comes first. Raises KafkaError."""
+        young = time.monotonic() - OLD
+        records = [record for record in self._again if record.since > young]
+        self._counts.lost += sum(record.holds for record in self._again) - sum(record.holds for record in records)
+        self._again = []
+        groups: dict[TopicPartition, list[bytes]] = {}
+        now = time.monotonic()
         while self._waiting:
-            _, event = self._waiting.popleft()
+            since, event = self._waiting.popleft()
             route = ROUTES[type(event)]
+            name = self._url.prefix + route.topic.name
             key = route.key(event) if route.key is not None else self._sender
-            try:
-                count = len(producer.partitions_for(self._url.prefix + route.topic.name))
-            except KafkaError as error:  # the topic is missing, or no metadata within BLOCK_MS
-                self._lose(error, 1)
-                continue
-            partition = partition_of(key, count)
+            part = TopicPartition(name, partition_of(key, brokers.partitions(name) or route.topic.partitions))
             if route.topic.kept:
-                for record in encoded(event):
-                    self._send(producer, route.topic, partition, *next(joined([record])), key=key.encode())
+                records += [Record(part, value, key.encode(), 1, since) for value, _ in joined(encoded(event))]
             else:
-                groups.setdefault((route.topic, partition), []).extend(encoded(event))
-        for (topic, partition), events in groups.items():
-            for value, holds in joined(events):
-                self._send(producer, topic, partition, value, holds)
+                groups.setdefault(part, []).extend(encoded(event))
+        for part, events in groups.items():
+            records += [Record(part, value, None, holds, now) for value, holds in joined(events)]
+        return records
 
-    def _send(
-        self, producer: KafkaProducer, topic: Topic, partition: int, value: bytes, holds: int, key: bytes | None = None
-    ) -> None:
-        name = self._url.prefix + topic.name
-        try:
-            sent = producer.send(name, value=value, key=key, headers=self._headers, partition=partition)
-        except (KafkaError, ValueError) as error:  # too large; a partition the library has not heard of
-            self._lose(error, holds)
-        else:
-            self._under_way += 1
-            sent.add_errback(self._lose, holds)
-            sent.add_both(self._landed)
-
-    def _ping(self, producer: KafkaProducer) -> None:
+    def _ping(self, sender: Sender) -> None:
         now = time.monotonic()
         if now - self._pinged < PING:
             return
         self._pinged = now
-        try:
-            sent = producer.send(
-                self._url.prefix + CONTROL.name, value=b"", key=ping_time.pack(now), headers=self._headers, partition=0
+        part = TopicPartition(self._url.prefix + CONTROL.name, 0)
+        sender.send([Record(part, b"", ping_time.pack(now), 0, now)])
+
+    def _settle(self, record: Record, error: KafkaError | None) -> None:
+        if error is not None:
+            self._lose(record, error)
+        elif not record.holds:
+            self._link.ping_acked()
+
+    def _lose(self, record: Record, error: KafkaError) -> None:
+        self._counts.lost += record.holds
+        if time.monotonic() - self._warned > WARN:
+            self._warned = time.monotonic()
+            log.warning(
+                "the brokers refuse a record (%s); other servers find its messages in the database, "
+                "up to 5 s later; `belfry bus status --bus %s` says what to set",
+                why(error),
+                self._url,
             )
-        except (KafkaError, ValueError) as error:
-            self._link.why = why(error)
-        else:
-            sent.add_callback(self._link.ping_acked)
 
-    def _landed(self, _: object) -> None:
-        # In the library's thread; a count that another thread spoilt is made good by the next producer, and one that
-        # is too high only until then: pings go out whatever it says.
-        self._under_way -= 1
-        if self._waiting:
-            self._wake.set()
 
-    def _lose(self, *told: object) -> None:
-        # The library appends the error to what was given with the callback, and direct calls give it first.
-        self._counts.lost += sum(one for one in told if isinstance(one, int))
-        log.debug("events were not sent: %r", told)
-        for error in told:
-            # What may go better by itself is the outage's, which has a line of its own.
-            if isinstance(error, KafkaError) and not error.retriable and time.monotonic() - self._warned > WARN:
-                self._warned = time.monotonic()
-                log.warning(
-                    "the brokers refuse a record (%s); other servers find its messages in the database, "
-                    "up to 5 s later; `belfry bus status --bus %s` says what to set",
-                    why(error),
-                    self._url,
-                )
+class Bell:
+    """What the event loop wakes the sending thread with while that waits for brokers too."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def ring(self) -> None:
+        os.eventfd_write(self._fd, 1)
+
+    def hush(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._fd)
+
+    def close(self) -> None:
+        """End it; nobody may ring any more."""
+        os.close(self._fd)
