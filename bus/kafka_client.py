@@ -6,18 +6,22 @@ how soon a server can stop, since a thread that waits for the library cannot be 
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import socket
+import re
 import ssl
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.errors import KafkaError, KafkaTimeoutError
-from kafka.net.compat import KafkaNetClient
-from kafka.net.inet import KafkaNetSocket
-from kafka.net.selector import NetworkSelector
+
+from bus.kafka_net import Tls, network
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kafka.net.compat import KafkaNetClient
+
     from bus.url import KafkaUrl
 
 log = logging.getLogger("belfry.bus.kafka")
@@ -27,38 +31,11 @@ REQUEST = 1.5  # seconds for any other; 2 ms are common, a garbage collection ta
 CONNECT = 1.0  # seconds for a connection: a broker that is paused takes it and says nothing
 BACKOFF = 0.5  # seconds at most between two tries to connect: how soon a broker that is back is noticed
 FLUSH = 0.4  # seconds for the last records on the way out
+CONNECTING = {
+    "socket_connection_setup_timeout_ms": CONNECT * 1_000,
+    "socket_connection_setup_timeout_max_ms": CONNECT * 1_000,
+}
 NEVER_MS = 86_400_000  # age of what is known of the brokers at which the library asks anew by itself
-
-
-class _Plain(socket.socket):
-    """The library's selector says the socket in an error it catches, at each wait; the common text asks the kernel."""
-
-    __repr__ = object.__repr__
-
-
-class _Direct(KafkaNetSocket):  # type: ignore[misc]  # the library has no types
-    """The library leaves a socket that did not connect to the garbage collector, two a second; this one closes it."""
-
-    SCHEMES = ("direct",)
-
-    def socket(
-        self, family: int = socket.AF_UNSPEC, sock_type: int = socket.SOCK_STREAM, proto: int = socket.IPPROTO_TCP
-    ) -> _Plain:
-        return _Plain(family, sock_type, proto)
-
-    async def sock_connect(self, net: Any, sock: _Plain, *where: Any, **how: Any) -> Any:
-        try:
-            return await super().sock_connect(net, sock, *where, **how)
-        except BaseException:
-            sock.close()
-            raise
-
-
-class _Here(NetworkSelector):  # type: ignore[misc]
-    """The library's own loop, run by whoever calls it: a thread of its own costs as much again in hand-overs."""
-
-    def start(self) -> None:
-        pass
 
 
 Client = TypeVar("Client", KafkaAdminClient, KafkaConsumer)
@@ -70,39 +47,39 @@ def made(kind: type[Client], url: KafkaUrl, **settings: Any) -> Client:
     networks: list[KafkaNetClient] = []
 
     def remembered(**config: Any) -> KafkaNetClient:
-        config["socket_connection_setup_timeout_ms"] = CONNECT * 1_000
-        config["socket_connection_setup_timeout_max_ms"] = CONNECT * 1_000
-        networks.append(KafkaNetClient(net=_Here(**config), **config))
+        networks.append(network(**config | CONNECTING))
         return networks[-1]
 
-    try:
+    with _told(networks):
         return kind(
             bootstrap_timeout_ms=int(BOOTSTRAP * 1_000),
-            kafka_client=remembered,  # a constructor that fails leaves its thread and sockets to us
+            kafka_client=remembered,  # a constructor that fails leaves its sockets to us
             **_common(url),
             **settings,
         )
-    except BaseException:
-        for one in networks:
-            one.close()
-        raise
 
 
 def net_client(url: KafkaUrl) -> KafkaNetClient:
     """What lies beneath the library's clients, and has met a broker. Raises KafkaError within BOOTSTRAP."""
     quieten()
-    config = _common(url) | {
-        "socket_connection_setup_timeout_ms": CONNECT * 1_000,
-        "socket_connection_setup_timeout_max_ms": CONNECT * 1_000,
-        "metadata_max_age_ms": NEVER_MS,
-    }
-    client = KafkaNetClient(net=_Here(**config), **config)
-    try:
+    client = network(**_common(url) | CONNECTING, metadata_max_age_ms=NEVER_MS)
+    with _told([client]):
         client._manager.bootstrap(int(BOOTSTRAP * 1_000))
-    except BaseException:
-        client.close()
-        raise
     return client
+
+
+@contextlib.contextmanager
+def _told(networks: list[KafkaNetClient]) -> Iterator[None]:
+    """Whatever is raised closes these, and says what a broker had against us rather than that none answered."""
+    try:
+        yield
+    except BaseException as error:
+        refusals = [one._manager.refusal for one in networks if one._manager.refusal is not None]
+        for one in networks:
+            one.close()
+        if isinstance(error, KafkaTimeoutError) and refusals:
+            raise refusals[-1] from None
+        raise
 
 
 def _common(url: KafkaUrl) -> dict[str, Any]:
@@ -124,6 +101,7 @@ def _security(url: KafkaUrl) -> dict[str, Any]:
         settings |= {"sasl_mechanism": url.sasl, "sasl_plain_username": url.user, "sasl_plain_password": url.password}
     if url.tls:
         context = ssl.create_default_context(cafile=url.ca)
+        context.sslsocket_class = Tls
         if url.tls == "required":
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -135,8 +113,9 @@ def why(error: BaseException) -> str:
     """What a client's error means, for people."""
     if isinstance(error, KafkaTimeoutError):
         return "no broker answers"
-    text = str(error).removeprefix(type(error).__name__).strip(" :") or getattr(error, "description", "")
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    name = type(error).__name__
+    text = re.sub(rf"^(\[Error -?\d+\]|{name}|[ :])+", "", str(error)) or getattr(error, "description", "")
+    return f"{name}: {text}" if text else name
 
 
 class _Overheard(logging.Handler):

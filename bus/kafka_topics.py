@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from kafka.errors import KafkaError, LeaderNotAvailableError, TopicAlreadyExistsError, for_code
 
 from bus.kafka_client import REQUEST, made, why
 from bus.topics import TOPICS, Topic
@@ -64,6 +64,8 @@ def ends_of(url: KafkaUrl, parts: list[TopicPartition]) -> tuple[dict[TopicParti
     try:
         first = consumer.beginning_offsets(parts, timeout_ms=int(REQUEST * 1_000))
         return first, consumer.end_offsets(parts, timeout_ms=int(REQUEST * 1_000))
+    except KeyError as part:  # the library's way to say that the partition's leader did not answer
+        raise LeaderNotAvailableError(f"nobody leads {part}") from None
     finally:
         consumer.close(autocommit=False, timeout_ms=0)
 

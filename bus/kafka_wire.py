@@ -93,6 +93,7 @@ def fetched(answer: bytes) -> Fetched:
                 if len(records) < size:
                     raise KafkaProtocolError("an answer to Fetch ends within its records")
                 parts.append(Brought(TopicPartition(topic, number), wrong, end, records))
+        _refuse_more(answer, at)
     except (struct.error, UnicodeDecodeError) as wrong:
         raise KafkaProtocolError(f"an answer to Fetch cannot be read: {wrong}") from None
     return Fetched(throttle / 1_000, error, session, parts)
@@ -126,6 +127,7 @@ def produced(answer: bytes) -> tuple[dict[TopicPartition, int], float]:
                 at += _taken.size
                 errors[TopicPartition(topic, number)] = error
         (throttle,) = _int32.unpack_from(answer, at)
+        _refuse_more(answer, at + _int32.size)
     except (struct.error, UnicodeDecodeError) as wrong:
         raise KafkaProtocolError(f"an answer to Produce cannot be read: {wrong}") from None
     return errors, throttle / 1_000
@@ -140,6 +142,11 @@ def _by_topic(parts: Iterable[TopicPartition]) -> dict[str, list[TopicPartition]
 
 def _text(text: str) -> bytes:
     return _int16.pack(len(text)) + text.encode("ascii")  # a topic's name has nothing else
+
+
+def _refuse_more(answer: bytes, at: int) -> None:
+    if at != len(answer):
+        raise KafkaProtocolError(f"an answer has {len(answer) - at} bytes too many")
 
 
 def _read_text(answer: bytes, at: int) -> tuple[str, int]:

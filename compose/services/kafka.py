@@ -78,13 +78,26 @@ class Kafka(Service):
         """host:port, as Kafka's clients take it."""
         return f"{HOST}:{self.port}"
 
+    def __init__(self, directory: Path, port: int = 0) -> None:
+        super().__init__(directory, port)
+        self.controller_port = free_port()
+        self.cluster = base64.urlsafe_b64encode(os.urandom(16)).rstrip(b"=").decode()
+
+    def properties(self) -> str:
+        """Its configuration."""
+        return PROPERTIES.format(
+            host=HOST, port=self.port, controller_port=self.controller_port, data=self.directory / "data"
+        )
+
     def prepare(self) -> None:
-        text = PROPERTIES.format(host=HOST, port=self.port, controller_port=free_port(), data=self.directory / "data")
-        self._properties.write_text(text)
-        cluster = base64.urlsafe_b64encode(os.urandom(16)).rstrip(b"=").decode()
+        self._properties.write_text(self.properties())
         # An id that begins with "-" would be taken for an option.
-        format_ = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", f"--config={self._properties}"]
-        self.run([*self._java(), *format_], "formatting its storage")
+        format_ = ["kafka.tools.StorageTool", "format", f"--cluster-id={self.cluster}", f"--config={self._properties}"]
+        self.run([*self._java(), *format_, *self.more_format_options()], "formatting its storage")
+
+    def more_format_options(self) -> Sequence[str]:
+        """What else its storage is formatted with."""
+        return []
 
     def command(self) -> Sequence[str | Path]:
         return [*self._java(), "kafka.Kafka", self._properties]
