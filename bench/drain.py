@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from bench import belfry_side
 from bench.crowd import Client, Crowd, busiest, share
 from bench.errors import Unmeasured
-from bench.processes import on_cores
+from bench.processes import CORES, everywhere
 from bench.report import Table, Target
-from bench.servers import CORES, ROOT
+from bench.servers import ROOT
 from chat.tokens import Tokens
 from compose.services.service import free_port
 
@@ -136,19 +136,6 @@ def _no_collections() -> Iterator[None]:
         gc.enable()
 
 
-@contextlib.contextmanager
-def _everywhere(pids: list[int]) -> Iterator[None]:
-    """These processes on all cores, as the servers are: on one alone they would wait while the other has time."""
-    before = os.sched_getaffinity(0)
-    try:
-        for pid in pids:
-            on_cores(pid, CORES)
-        yield
-    finally:
-        for pid in pids:
-            on_cores(pid, before)
-
-
 # --- Belfry ------------------------------------------------------------------------------------------------------
 
 
@@ -157,7 +144,7 @@ def _belfry(plot: Plot, number: signal.Signals, moving: int, residents: float) -
     tokens = Tokens(secret.encode())
     rooms = [f"room{at}" for at in range(max(1, moving // ROOM))]
     with contextlib.ExitStack() as exits:
-        exits.enter_context(_everywhere([os.getpid(), plot.database.pid, plot.kafka.pid]))
+        exits.enter_context(everywhere([os.getpid(), plot.database.pid, plot.kafka.pid]))
         servers = [exits.enter_context(_serving(plot, f"s{at}", secret, rooms)) for at in range(3)]
         crowd = Crowd([server.port for server in servers])
         exits.callback(crowd.close)
@@ -195,7 +182,7 @@ def _serving(plot: Plot, id: str, secret: str, rooms: list[str]) -> Iterator[Ser
 def _naive(moving: int) -> Outcome:
     rooms = [f"naive{at}" for at in range(max(1, moving // ROOM))]
     with contextlib.ExitStack() as exits:
-        exits.enter_context(_everywhere([os.getpid()]))
+        exits.enter_context(everywhere([os.getpid()]))
         servers = []
         for at in range(2):
             port = free_port()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import secrets
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench import servers
+from bench import processes, servers
 from bench.load import Refusal
 from bench.stage import SETTLE, Step
 
@@ -44,15 +45,16 @@ class FleetStage:
         seats: Sequence[Seat],
         *,
         kind: servers.Kind = servers.FLEET,
-        cores: Sequence[int] = (servers.SERVER_CORE,),
+        everywhere: bool = False,
     ) -> None:
+        """`everywhere`: all that takes part shares all cores; else the servers have one of their own."""
         self.generator = generator
         self.kind = kind
         self.seats = seats
         self.secret = secrets.token_hex(32)
         self._ground = ground
         self._database = database
-        self._cores = cores
+        self._everywhere = everywhere
         self._exits = contextlib.ExitStack()
         self._plot: Plot | None = None
         self._servers: list[servers.Server] = []
@@ -81,6 +83,9 @@ class FleetStage:
     def servers(self) -> list[servers.Server]:
         """The servers with all clients in, started when there are none."""
         if not self._servers:
+            if self._everywhere:
+                others = [os.getpid(), self.plot.database.pid, self.plot.kafka.pid]
+                self._exits.enter_context(processes.everywhere(others))
             rooms = tuple(sorted({seat.room for seat in self.seats}))
             try:
                 for number in range(max(seat.server for seat in self.seats) + 1):
@@ -109,7 +114,7 @@ class FleetStage:
                 secret=self.secret,
                 plot=self.plot,
                 server_id=f"s{number}",
-                core=self._cores[number % len(self._cores)],
+                cores=processes.CORES if self._everywhere else (servers.SERVER_CORE,),
             )
         )
         self._servers.append(server)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
+CORES = sorted(os.sched_getaffinity(0))
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -48,3 +49,16 @@ def on_cores(pid: int, cores: Iterable[int]) -> None:
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(int(task.name), cores)
+
+
+@contextlib.contextmanager
+def everywhere(pids: Sequence[int]) -> Iterator[None]:
+    """These processes on all cores while the block runs: on one alone they would wait while another has time."""
+    before = os.sched_getaffinity(0)
+    try:
+        for pid in pids:
+            on_cores(pid, CORES)
+        yield
+    finally:
+        for pid in pids:
+            on_cores(pid, before)

@@ -19,10 +19,10 @@ from bench import belfry_side
 from bench.errors import Unmeasured
 from bench.frames import upgrade_request
 from bench.load import CACHE, Script
-from bench.processes import cpu_of, family, resident
+from bench.processes import CORES, cpu_of, family, resident
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from bench.ground import Plot
 
@@ -30,7 +30,6 @@ ROOT = Path(__file__).parent.parent
 START_TIMEOUT = 60.0  # seconds; two here, and a database's schema and 200 rooms on a busy machine take ten
 STOP_OURS = 30.0  # seconds; its own deadline is 25, and one that is killed leaves its name in the fleet taken
 STOP_TIMEOUT = 5.0  # seconds from SIGTERM to SIGKILL: a peer that drains is not what is measured
-CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 
 
@@ -119,9 +118,9 @@ def running(
     secret: str = "",
     plot: Plot | None = None,
     server_id: str = "s1",
-    core: int = SERVER_CORE,
+    cores: Iterable[int] = (SERVER_CORE,),
 ) -> Iterator[Server]:
-    """A server that answers, pinned to its core; ended when the block is left, however it is left.
+    """A server that answers, kept on its cores; ended when the block is left, however it is left.
 
     `arguments` are a peer's own; `keep` and `secret` are Belfry's, for a second start on the first one's data; `plot`
     is what a server of a fleet stands on.
@@ -148,7 +147,7 @@ def running(
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, cwd=directory,
                 start_new_session=True,
-                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+                preexec_fn=lambda: os.sched_setaffinity(0, cores),
             )  # fmt: skip
         server = Server(kind, port, process, log, secret)
         try:

@@ -7,6 +7,8 @@ Once more than one message waits for each transaction, transactions begin GATHER
 are short that saves most of them, and everything that follows each of them: a write to each member, a record on the
 bus, a fetch and a write on every other server. Where there are other servers, and so the most to save, a transaction of
 less than FEW messages waits until LONGER after the one before; who is the first to speak for so long waits for nothing.
+Where others write our rooms too, at the same time, transactions wait for each other in the database: the more messages
+one brings, the longer until the next.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ BATCH = 1_000  # messages a transaction: 60 ms on a slow disk; beyond, more in o
 GATHER = 0.006  # seconds; 1,000 messages/s over MySQL and Kafka: 480 transactions/s become 150, a third less processor
 FEW = 6  # messages
 LONGER = 0.020  # seconds; 200 messages/s on three servers: 170 transactions/s become 50, a fifth less processor
+EACH = 0.0004  # seconds a message; two servers, one room, 12,000 messages/s: 140 transactions/s become 100
+SPOKE = 0.1  # seconds for which others are taken to write still
 QUEUE = 20_000  # messages that wait: 20 MB at 1 KB, and about 1 s of work; beyond, senders are told to wait
 UNKNOWN_RETRY = 0.05  # seconds before asking again what became of a commit
 RETRY_MS = 1_000  # what refused senders are told
@@ -133,9 +137,15 @@ class Committer:
         """Let more come, if the last transaction began a moment ago; it held `count` messages."""
         others = self._hub.quiet() is not None  # servers that hear of each transaction
         if others or count > 1:
-            await self._until(began + GATHER, BATCH)
+            await self._until(began + self._apart(count), BATCH)
         if others:
             await self._until(began + LONGER, FEW)
+
+    def _apart(self, count: int) -> float:
+        """Seconds from the start of a transaction of so many messages to the next one's."""
+        if trio.current_time() - self._hub.others_spoke > SPOKE:
+            return GATHER
+        return min(max(GATHER, count * EACH), LONGER)
 
     async def _until(self, moment: float, enough: int) -> None:
         left = moment - trio.current_time()

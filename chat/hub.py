@@ -79,6 +79,7 @@ class Hub:
         self._marks_dirty: set[LiveRoom] = set()
         self._held: list[tuple[str, Sequence[Event]]] | None = None  # events that wait; None: they are taken at once
         self._silent = False
+        self.others_spoke = float("-inf")  # when another server's messages came for one of our rooms, by Trio's clock
         self.gaps = Gaps(self, store, metrics, bus.quiet)
         self.history = History(store, metrics)
         self.roster = Roster(self.publish, bus.quiet)
@@ -255,6 +256,7 @@ class Hub:
             match event:
                 case Committed():
                     if event.epoch == live.order.epoch:
+                        self.others_spoke = trio.current_time()
                         self.gaps.told(live, event.first_seq)
                         self.offer(live, event.first_seq, event.bodies)
                 case Members():

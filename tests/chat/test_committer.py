@@ -125,6 +125,36 @@ async def test_where_others_hear_of_each_commit_a_few_wait_longer_for_company(
         assert [len(drafts) for drafts, _ in shim.called("append")][:2] == [1, 3]
 
 
+@pytest.mark.parametrize("others_write", [True, False])
+async def test_the_more_a_commit_brings_the_longer_the_next_one_gathers_where_others_write_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others_write: bool
+) -> None:
+    monkeypatch.setattr(committer, "LONGER", 3.0)
+    monkeypatch.setattr(committer, "EACH", 0.6)  # five messages: as long as can be
+    monkeypatch.setattr(committer, "FEW", 1)
+    monkeypatch.setattr(committer, "SPOKE", 1_000.0)
+    async with shimmed(tmp_path) as (belfry, shim):
+        belfry.server.hub.others_spoke = trio.current_time() - (0.0 if others_write else 2_000.0)
+        clients = [await belfry.client(f"u{number}", ROOM) for number in range(5)]
+        gate = shim.before["append"] = Gate()
+        await send(clients[0], "first")
+        with trio.fail_after(PATIENCE):
+            await gate.reached.wait()
+        for client in clients:
+            await send(client, "together")
+        await until(lambda: belfry.metric("sends") == 6)
+        gate.open()
+        await until(lambda: belfry.metric("acks") == 6)
+        for number in range(3):
+            for client in clients:
+                await send(client, f"behind{number}")
+            await trio.sleep(0.1)  # a commit takes less
+        assert await clients[1].messages(21) == list(range(1, 22))
+        sizes = [len(drafts) for drafts, _ in shim.called("append")]
+        assert sizes[:2] == [1, 5]
+        assert (sizes[2:] == [15]) == others_write
+
+
 async def test_a_store_that_is_away_refuses_with_a_word_to_retry_and_recovers(tmp_path: Path) -> None:
     async with shimmed(tmp_path) as (belfry, shim):
         ada, bob = await belfry.client("ada", ROOM), await belfry.client("bob", ROOM)

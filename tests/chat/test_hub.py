@@ -106,6 +106,16 @@ async def test_without_any_bus_rooms_go_on_through_the_store(tmp_path: Path, fas
         assert all(order == orders[0] for order in orders)
 
 
+async def test_a_server_knows_when_others_write_its_rooms(tmp_path: Path) -> None:
+    async with fleet(tmp_path, *two_buses()) as (one, two):
+        ada, bob = await one.client("ada", ROOM), await two.client("bob", ROOM)
+        began = trio.current_time()
+        assert await ada.tell("hello", "n") == 1
+        assert await bob.messages(1) == [1]
+        assert two.server.hub.others_spoke >= began
+        assert one.server.hub.others_spoke < began
+
+
 async def test_a_message_committed_elsewhere_while_the_room_is_read_is_not_lost(tmp_path: Path) -> None:
     gate = Gate()
     async with fleet(tmp_path, *two_buses(), stores=(lambda store: store, ShimStore)) as (one, two):
