@@ -1,4 +1,4 @@
-"""The two requests that every message takes, Fetch and Produce, as Kafka's protocol has them. Pure.
+"""The two requests that every message takes, Fetch and Produce, as Kafka's protocol has them: bytes, and no sockets.
 
 Only these, in one version each, which brokers from 2.3 on know: for all else there is the library, whose way from a
 record to a request and back costs seven times as much. https://kafka.apache.org/protocol names the fields.

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("belfry.chat.commit")
 
 BATCH = 1_000  # messages a transaction: 60 ms on a slow disk; beyond, more in one brings nothing
-GATHER = 0.006  # seconds; 1,000 messages/s over MySQL and Kafka: 480 transactions/s become 150, a third less processor
+GATHER = 0.004  # seconds; 1,000 messages/s over MySQL and Kafka: 480 transactions/s become 200, a third less processor
 FEW = 6  # messages
 LONGER = 0.020  # seconds; 200 messages/s on three servers: 170 transactions/s become 50, a fifth less processor
 EACH = 0.0004  # seconds a message; two servers, one room, 12,000 messages/s: 140 transactions/s become 100
