@@ -7,6 +7,7 @@ answer: decision 0027.
 
 from __future__ import annotations
 
+import logging
 import ssl
 import time
 from collections import deque
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kafka.errors import (
     IncompatibleBrokerVersion,
     KafkaConnectionError,
+    KafkaError,
     KafkaProtocolError,
     KafkaTimeoutError,
     LeaderNotAvailableError,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from kafka import TopicPartition
 
     from bus.url import KafkaUrl
+
+log = logging.getLogger("belfry.bus.kafka")
 
 NEEDED = {FETCH: FETCH_VERSION, PRODUCE: PRODUCE_VERSION}
 READ = 262_144  # bytes in one read: a commit to a busy partition
@@ -150,8 +154,11 @@ class Brokers:
                 )
 
     def refresh(self) -> None:
-        """Ask anew who leads what and how many partitions there are. Raises KafkaError."""
-        self._manager.run(self._cluster.refresh_metadata)
+        """Ask anew who leads what and how many partitions there are; a broker that does not answer changes nothing."""
+        try:
+            self._manager.run(self._cluster.refresh_metadata)
+        except KafkaError as error:  # the next look may meet another; what we need is answered on our channels
+            log.debug("nobody said who leads what: %r", error)
 
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has, 0 when it is not there."""

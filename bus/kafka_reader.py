@@ -35,7 +35,7 @@ log = logging.getLogger("belfry.bus.kafka")
 
 POLL = 0.25  # seconds at most of one poll: how soon a stop is noticed
 GATHER = 0.002  # seconds at least in which more may come before the next poll, whose price does not depend on it
-SHARE = 0.25  # of a core, for polls: each costs 0.7 ms, 2.5 on a slow machine
+SHARE = 0.25  # of a core, for polls: each costs 0.2 ms, more where much came
 GATHER_MOST = 0.016  # seconds
 ALONE_MOST = 0.032  # seconds, for who hears nothing but itself, again and again
 POLL_RECORDS = 500  # in one poll: 15 ms of Python, in which the event loop wants its turns
@@ -43,7 +43,7 @@ LAG = 20_000  # records behind the end, over which we skip to it: a second of re
 SLICE = 0.01  # seconds of the event loop at a time; a crossing costs 0.4 ms
 RUN = 32  # events in one call of `deliver`, at 25 us commonly: the clock is looked at in between
 RETRY = 0.5  # seconds between tries to reach a broker
-LOST = 10.0  # seconds of silence after which our own clients are suspected: a topic was made anew, say
+LOST = 10.0  # seconds of silence after which our own connections are suspected
 GROWTH = 10.0  # seconds between looks whether a topic has more partitions
 WARN = 60.0  # seconds between two warnings of records that cannot be read: a rolling upgrade has thousands
 
@@ -71,7 +71,7 @@ class Reader:
         self._deliver = deliver
         self._missed = missed
         self._names = {url.prefix + topic.name: topic for topic in TOPICS}
-        self._next: dict[TopicPartition, int] = {}  # offsets to read next, which outlive the consumer
+        self._next: dict[TopicPartition, int] = {}  # offsets to read next, which outlive the connections
         self._brokers: Brokers | None = None
         self._fetcher: Fetcher | None = None
         self._looked = 0.0  # when we last looked around

@@ -1,4 +1,8 @@
-"""The sending half of the Kafka bus, in one thread: what waits goes out together, pings in between."""
+"""The sending half of the Kafka bus, in one thread: what waits goes out together, pings in between.
+
+What is sent and not taken is sent again over new connections, as long as it is young. A hint needs no more: what comes
+twice is dropped by its number, and what is lost the store knows.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +42,7 @@ OLD = 5.0  # seconds after which a hint is worth nothing: the store has told it 
 RETRY = 0.5  # seconds between tries to reach a broker
 METADATA = 60.0  # seconds between two looks at who leads what and how many partitions there are
 UNDER_WAY = 2  # requests not yet taken; what is published meanwhile gathers and goes together
-GATHER = 0.003  # seconds from one round to the next, at least: a round costs 0.6 ms of a core, and each reader as much
+GATHER = 0.003  # seconds from one round to the next, at least: a round costs 0.3 ms here, 1 at the broker
 WARN = 60.0  # seconds between two warnings of records that are refused: a busy room has hundreds a second
 
 ping_time = struct.Struct(">d")
