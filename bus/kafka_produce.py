@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bus.kafka_brokers import Brokers, Channel
 
 UNKNOWN = -1  # Kafka's UNKNOWN_SERVER_ERROR
+UNBOUNDED = 0x7FFFFFFF  # bytes: what does not fit the builder it would leave out without a word
 BATCH_BYTES = 262_144  # of a partition's records in one request; the common 16 KB is half a commit
 
 
@@ -121,7 +122,7 @@ class Sender:
         return found
 
     def _batch(self, records: list[Record]) -> bytearray:
-        builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, BATCH_BYTES)
+        builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, UNBOUNDED)
         for offset, record in enumerate(records):
             builder.append(offset, None, record.key, record.value, self._headers)
         built: bytearray = builder.build()

@@ -102,13 +102,13 @@ class Writer:
             except (KafkaError, OSError) as error:
                 log.debug("sending begins anew: %r", error)
                 self._link.why = why(error)
-                self._again = sender.unsettled()
-                self._rest(RETRY)
             except trio.Cancelled:
                 self._say_last_words(brokers, sender)
                 raise
             finally:
                 brokers.close()
+            self._again += [record for record in sender.unsettled() if record.holds]
+            self._rest(RETRY)
 
     def _pump(self, brokers: Brokers, sender: Sender) -> None:
         """Send what waits, until cancelled or stale. Raises KafkaError and OSError."""

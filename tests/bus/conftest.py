@@ -6,10 +6,11 @@ import contextlib
 import itertools
 import logging
 import os
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 import trio
+from kafka import KafkaAdminClient
 
 from bus.memory import Exchange
 from bus.open import open_bus
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from bus.events import Event
     from compose.services import Kafka
 
+START = 100.0  # seconds a broker may take to start again; 3 are common, and its own bound is 90
 WAIT = 120.0  # seconds no step comes near to
 PROVED = 0.5  # seconds without a proof within which a bus counts as up, as the hub has it
 
@@ -117,3 +119,20 @@ def told(caplog: pytest.LogCaptureFixture, words: str = "") -> list[str]:
     # By name: pytest listens to loggers that do not propagate too.
     ours = (record.getMessage() for record in caplog.records if record.name == "belfry.bus.kafka")
     return [line for line in ours if words in line]
+
+
+async def until(true: Callable[[], bool]) -> None:
+    with trio.fail_after(WAIT):
+        while not true():  # noqa: ASYNC110  # nothing tells of it
+            await trio.sleep(0.02)
+
+
+async def do(work: Callable[..., Any], *arguments: Any) -> Any:
+    with trio.fail_after(START):
+        return await trio.to_thread.run_sync(work, *arguments)
+
+
+def admin_do(url: KafkaUrl, verb: str, *arguments: Any) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=list(url.brokers))
+    getattr(admin, verb)(*arguments)
+    admin.close()
