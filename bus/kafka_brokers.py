@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("belfry.bus.kafka")
 
 NEEDED = {FETCH: FETCH_VERSION, PRODUCE: PRODUCE_VERSION}
+LEADERLESS = 0.5  # seconds for which a partition may have no leader: those of a new topic have one after 0.1
 READ = 262_144  # bytes in one read: a commit to a busy partition
 LONGEST = 64 * 1_048_576  # bytes of an answer: eight partitions' greatest records; beyond, it is not a broker
 
@@ -166,17 +167,23 @@ class Brokers:
 
     def channel(self, part: TopicPartition) -> Channel:
         """The channel to the partition's leader, opened when there is none. Raises KafkaError and OSError."""
-        node = self._cluster.leader_for_partition(part)
-        if node is None or node < 0:
-            raise LeaderNotAvailableError(f"{part.topic}-{part.partition} has no leader")
+        node = self._leader(part)
         channel = self._channels.get(node)
         if channel is None:
             channel = self._channels[node] = Channel(self._connected(node), node)
         return channel
 
-    def channels(self) -> list[Channel]:
-        """Those that are open."""
-        return list(self._channels.values())
+    def _leader(self, part: TopicPartition) -> int:
+        """Who leads a partition, which a topic that was just made takes a moment to know."""
+        deadline = time.monotonic() + LEADERLESS
+        while True:
+            node: int | None = self._cluster.leader_for_partition(part)
+            if node is not None and node >= 0:
+                return node
+            if time.monotonic() > deadline:
+                raise LeaderNotAvailableError(f"{part.topic}-{part.partition} has no leader")
+            time.sleep(LEADERLESS / 10)
+            self.refresh()
 
     def _connected(self, node: int) -> socket.socket:
         """A connection that the library makes, greets and forgets."""

@@ -125,9 +125,7 @@ class Fetcher:
         if told.error:
             raise for_code(told.error)("in an answer to Fetch")
         session.id = told.session
-        session.epoch = (
-            session.epoch % 0x7FFFFFFF + 1 if told.session else 0
-        )  # without a session all is asked each time
+        session.epoch = session.epoch % 0x7FFFFFFF + 1 if told.session else 0
         for brought in told.parts:
             if brought.error:
                 raise for_code(brought.error)(f"{brought.part.topic}-{brought.part.partition}")

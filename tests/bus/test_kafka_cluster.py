@@ -9,6 +9,7 @@ import pytest
 import trio
 from kafka import KafkaAdminClient, TopicPartition
 
+from bus import kafka_reader, kafka_writer
 from bus.events import Committed
 from bus.kafka import KafkaBus
 from bus.kafka_brokers import Brokers
@@ -18,7 +19,7 @@ from bus.topics import MESSAGES, TOPICS
 from bus.url import KafkaUrl, parse_url
 from compose.services import Kafka
 from compose.services.ports import HOST, free_port
-from tests.bus.conftest import WAIT, running, told, until_proved, url_of
+from tests.bus.conftest import WAIT, admin_do, do, running, told, until_proved, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -186,6 +187,30 @@ async def test_one_of_two_brokers_dies_and_comes_back(
         await speak_in_all(one, heard, 2)
     assert len(told(caplog, "is away")) >= 2
     assert told(caplog, "kafka-python") == []
+
+
+async def test_with_two_copies_the_bus_comes_back_without_the_dead_broker(
+    two: tuple[Kafka, Another], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_reader, "GROWTH", 0.3)  # it looks around again and again, where one does not answer
+    monkeypatch.setattr(kafka_writer, "METADATA", 0.3)
+    url = url_of(two[0])
+    wanted = {
+        url.prefix + topic.name: {
+            "num_partitions": topic.partitions, "replication_factor": 2, "configs": topic.settings,
+        }
+        for topic in TOPICS
+    }  # fmt: skip
+    await do(admin_do, url, "create_topics", wanted)
+    one, other = KafkaBus(url, "s1"), KafkaBus(url, "s2")
+    async with running(one), running(other) as heard:
+        await speak_in_all(one, heard, 1)
+        await do(two[1].kill)
+        await speak_in_all(one, heard, 2)
+        await until_proved(one)
+        await trio.sleep(2.0)
+        await speak_in_all(one, heard, 3)
+    await do(two[1].start)
 
 
 # --- brokers that are not open -----------------------------------------------------------------------------------
