@@ -78,21 +78,28 @@ async def test_what_comes_while_a_commit_runs_is_the_next_commit(tmp_path: Path)
         assert [len(drafts) for drafts, _ in shim.called("append")] == [1, 50]
 
 
+async def one_then_all_together(belfry: House, shim: ShimStore, clients: list[Client]) -> None:
+    """A commit of one message, then, when all have spoken meanwhile, a commit of one of each; both are acknowledged."""
+    gate = shim.before["append"] = Gate()
+    before = belfry.metric("sends")
+    await send(clients[0], "first")
+    with trio.fail_after(PATIENCE):
+        await gate.reached.wait()
+    for client in clients:
+        await send(client, "together")
+    expected = before + 1 + len(clients)
+    await until(lambda: belfry.metric("sends") == expected)
+    gate.open()
+    await until(lambda: belfry.metric("acks") == expected)
+
+
 async def test_after_a_commit_of_several_the_next_ones_gather(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(committer, "GATHER", 3.0)
     async with shimmed(tmp_path) as (belfry, shim):
         clients = [await belfry.client(f"u{number}", ROOM) for number in range(3)]
         for number in range(3):  # one at a time: none of them waits for company
             await clients[0].tell("x", f"alone{number}")
-        gate = shim.before["append"] = Gate()
-        await send(clients[0], "first")
-        with trio.fail_after(PATIENCE):
-            await gate.reached.wait()
-        for client in clients:
-            await send(client, "together")
-        await until(lambda: belfry.metric("sends") == 7)
-        gate.open()
-        await until(lambda: belfry.metric("acks") == 7)
+        await one_then_all_together(belfry, shim, clients)
         for client in clients:
             await send(client, "behind")
             await trio.sleep(0.1)  # a commit takes less
@@ -136,15 +143,7 @@ async def test_the_more_a_commit_brings_the_longer_the_next_one_gathers_where_ot
     async with shimmed(tmp_path) as (belfry, shim):
         belfry.server.hub.others_spoke = trio.current_time() - (0.0 if others_write else 2_000.0)
         clients = [await belfry.client(f"u{number}", ROOM) for number in range(5)]
-        gate = shim.before["append"] = Gate()
-        await send(clients[0], "first")
-        with trio.fail_after(PATIENCE):
-            await gate.reached.wait()
-        for client in clients:
-            await send(client, "together")
-        await until(lambda: belfry.metric("sends") == 6)
-        gate.open()
-        await until(lambda: belfry.metric("acks") == 6)
+        await one_then_all_together(belfry, shim, clients)
         for number in range(3):
             for client in clients:
                 await send(client, f"behind{number}")
