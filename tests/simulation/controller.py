@@ -21,19 +21,28 @@ NOWHERE = "http://nowhere:1"
 
 
 class Controller:
-    """It hears beats, answers who leaves, and says where clients go. Not `up`, it does nothing of that."""
+    """It hears beats, answers who leaves, and says where clients go. Not `up`, it does nothing of that.
+
+    It comes back either as a new process, which is told each server's last words, or as one that stood still, which
+    hears then what was said meanwhile.
+    """
 
     def __init__(self, world: World, number: int) -> None:
         self.world = world
         self.clockwork = world.clockwork
         self.id = self.boot = f"tower-{number}"
         self.up = True
+        self.up_since = -math.inf  # since when, if it was not before
         self.lies = False
+        self._unheard: list[tuple[str, Event]] = []  # what came while it stood still
+        self._looked_at = -math.inf
+        self._begin()
+
+    def _begin(self) -> None:
         self.fleet = Fleet()
         self.budget = Budget()
-        self.placement = Placement(world.clockwork.rng)
+        self.placement = Placement(self.clockwork.rng)
         self._servers: dict[str, Server] = {}
-        self._looked_at = -math.inf
 
     def start(self) -> None:
         """Hear the bus, and look at the fleet again and again."""
@@ -45,12 +54,35 @@ class Controller:
             self._look()
         self.clockwork.after(LOOK, self._again)
 
+    def die(self) -> None:
+        """The process ends, and with it all that it knew."""
+        self.up = False
+        self.world.hints.detach(self)
+
+    def stand(self) -> None:
+        """The process stands still; the bus keeps for it what is said."""
+        self.up = False
+
+    def come_back(self) -> None:
+        """Be there again; nothing when it is."""
+        if self.up:
+            return
+        self.up, self.up_since = True, self.clockwork.now
+        if not self.world.hints.hears(self):
+            self._begin()
+            self._unheard.clear()
+            self.world.hints.attach(self)
+        unheard, self._unheard = self._unheard, []
+        for origin, event in unheard:
+            self.heard(origin, event)
+
     def missed(self) -> None:
         """Events were lost: the next beats say how everybody is."""
 
     def heard(self, origin: str, event: Event) -> None:
         """An event of a server, or of another tower."""
         if not self.up:
+            self._unheard.append((origin, event))
             return
         now = self.clockwork.now
         if isinstance(event, Beat):

@@ -119,9 +119,13 @@ class Hints:
         for sender, beat in self._beats.values():
             self._clockwork.after(self._delay(sender, machine), self._arrive, machine, sender, beat)
 
-    def detach(self, machine: Machine) -> None:
+    def detach(self, machine: Machine | Controller) -> None:
         """It hears no more."""
         self._machines.pop(machine.boot, None)
+
+    def hears(self, machine: Machine | Controller) -> bool:
+        """Whether it is told anything."""
+        return machine.boot in self._machines
 
     def publish(self, sender: Machine | Controller, event: Event) -> None:
         """Tell all others, some time."""

@@ -142,8 +142,9 @@ class World:
         self.misled += wrong and (machine is None or machine.alive)
 
     def _known(self, id: str) -> bool:
-        """Whether everybody has heard how this server is."""
-        return self.clockwork.now - max(self.machines[id].changed_at, self.hints.since + BEAT) > HEARD
+        """Whether everybody has heard how this server is, a tower that has just come back too."""
+        back = max((controller.up_since for controller in self.controllers), default=0.0)
+        return self.clockwork.now - max(self.machines[id].changed_at, self.hints.since + BEAT, back) > HEARD
 
     # --- what happens ------------------------------------------------------------------------------------------
 
@@ -199,13 +200,11 @@ class World:
 
     def _tower_down(self, id: str) -> None:
         if self.controllers:
-            self.clockwork.note("tower down")
-            self._tower_is(self.clockwork.rng.choice(self.controllers), False)
-
-    def _tower_is(self, controller: Controller, up: bool) -> None:
-        controller.up = up
-        if not up:
-            self.clockwork.after(self.clockwork.between(0.5, 8.0), self._tower_is, controller, True)
+            controller = self.clockwork.rng.choice(self.controllers)
+            stop = controller.die if self.clockwork.chance(0.5) else controller.stand
+            self.clockwork.note("tower down", stop.__name__)
+            stop()
+            self.clockwork.after(self.clockwork.between(0.5, 8.0), controller.come_back)
 
     def _tower_lies(self, id: str) -> None:
         self.lied = True
