@@ -45,6 +45,11 @@ def people(count: int) -> str:
     return "1 person" if count == 1 else f"{count:,} people"
 
 
+def sockets(count: int) -> str:
+    """A number of what a handover moves, in words: not people, for a page's or a balancer's idle socket moves too."""
+    return "1 socket" if count == 1 else f"{count:,} sockets"
+
+
 def changes(before: Mapping[str, Server], after: Mapping[str, Server], now: float) -> list[Note]:
     """What changed between two looks, in the order of the servers' names."""
     notes = []
@@ -80,7 +85,7 @@ def of_step(step: StepView, rollout: RolloutView, now: float) -> Note:
     if rollout.version_to and rollout.version_from != rollout.version_to:
         versions = f", from {rollout.version_from or '?'} to {rollout.version_to}"
     text = words.format(
-        server=step.server or "the fleet", step=step.step, moved=people(step.moved), drained=people(step.drained),
+        server=step.server or "the fleet", step=step.step, moved=sockets(step.moved), drained=people(step.drained),
         stall=round(step.stall_ms), why=f": {step.why}" if step.why else "", versions=versions,
         servers="one server" if rollout.servers == 1 else f"{rollout.servers or 'some'} servers",
     )  # fmt: skip
@@ -93,7 +98,7 @@ def verdict(rollout: RolloutView, now: float) -> Note:
         return Note(now, "error", f"the redeploy failed: {rollout.why or 'no reason was told'}")
     took = f" in {rollout.ended_at - rollout.began_at:.1f} s" if rollout.ended_at else ""
     told = f"{people(rollout.drained)} told to reconnect" if rollout.drained else "nobody had to reconnect"
-    text = f"the redeploy is done{took}: {people(rollout.moved)} moved alive, {told}"
+    text = f"the redeploy is done{took}: {sockets(rollout.moved)} moved alive, {told}"
     return Note(now, "info", f"{text}, longest stall {rollout.longest_stall_ms:.0f} ms")
 
 

@@ -90,7 +90,7 @@ def test_a_redeploys_steps() -> None:
     assert step("began", "") == "a redeploy of 2 servers began, from 1.0 to 1.1"
     assert step("starting") == "redeploy: the successor of s1 is starting"
     assert step("handed", moved=5_000, stall_ms=80.4) == (
-        "redeploy: s1 runs the new code; 5,000 people moved alive, longest stall 80 ms"
+        "redeploy: s1 runs the new code; 5,000 sockets moved alive, longest stall 80 ms"
     )
     assert step("failed", why="it did not import") == "redeploy: s1 failed, the old one goes on: it did not import"
     assert step("some new step") == "redeploy: s1 some new step"
@@ -99,7 +99,7 @@ def test_a_redeploys_steps() -> None:
 def test_a_redeploys_verdict() -> None:
     done = RolloutView("r", "f", START, START + 6, "done", "1", "2", 2, 5_000, 0, 80.0, "", [])
     assert verdict(done, NOW).text == (
-        "the redeploy is done in 6.0 s: 5,000 people moved alive, nobody had to reconnect, longest stall 80 ms"
+        "the redeploy is done in 6.0 s: 5,000 sockets moved alive, nobody had to reconnect, longest stall 80 ms"
     )
     failed = RolloutView("r", "f", START, START + 6, "failed", "1", "2", 2, 0, 0, 0.0, "it hung", [])
     assert (verdict(failed, NOW).level, verdict(failed, NOW).text) == ("error", "the redeploy failed: it hung")
