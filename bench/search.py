@@ -31,12 +31,14 @@ class Highest(Generic[T]):
 def highest(attempt: Try[T], first: float, refinements: int, most: float) -> Highest[T]:
     """The highest rate that holds, to within a factor of 2**(1/2**refinements).
 
-    Doublings are tried only roughly.
+    Doublings are tried only roughly; one that fails so is tried once more as long as the others, since a machine that
+    stands still for a moment, as a virtual one does now and then, fails what is short.
     """
     found: Highest[T] = Highest()
     rate = first
     while found.failed == float("inf") and rate <= most:
-        found.note(rate, attempt(rate, True))
+        step = attempt(rate, True)
+        found.note(rate, attempt(rate, False) if step is None else step)
         rate *= 2
     for _ in range(DOWN):
         if found.held:

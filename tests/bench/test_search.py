@@ -20,7 +20,16 @@ def test_a_server_that_never_holds_has_no_step() -> None:
     tried: list[float] = []
     found: Highest[None] = highest(lambda rate, roughly: tried.append(rate), 64.0, 3, 1e9)
     assert found.step is None
-    assert tried == [64, 32, 16, 8, 4, 2, 1]
+    assert tried == [64, 64, 32, 16, 8, 4, 2, 1]
+
+
+def test_what_failed_only_roughly_is_no_limit() -> None:
+    def attempt(rate: float, roughly: bool) -> float | None:
+        return None if rate > 1_000.0 or (roughly and rate == 400.0) else rate
+
+    found = highest(attempt, 100.0, 0, 1e9)
+    assert found.held == 800.0
+    assert found.failed == 1_600.0
 
 
 def test_it_stops_at_the_most_a_generator_is_asked_for() -> None:

@@ -136,7 +136,7 @@ async def test_where_others_hear_of_each_commit_a_few_wait_longer_for_company(
 async def test_the_more_a_commit_brings_the_longer_the_next_one_gathers_where_others_write_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others_write: bool
 ) -> None:
-    monkeypatch.setattr(committer, "LONGER", 3.0)
+    monkeypatch.setattr(committer, "REST", 3.0)
     monkeypatch.setattr(committer, "EACH", 0.6)  # five messages: as long as can be
     monkeypatch.setattr(committer, "FEW", 1)
     monkeypatch.setattr(committer, "SPOKE", 1_000.0)
