@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from db.url import DatabaseUrl
     from tower.server import TowerServer
 
-STOPS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LONGEST = 5.0  # seconds from SIGTERM after which it is cut off; one takes 2 at most, on a machine that is not idle
 
 
@@ -129,7 +129,7 @@ async def house(plan: Plan, logger: structlog.stdlib.BoundLogger) -> int:
     bus = open_bus(plan.bus, f"tower/{secrets.token_hex(4)}") if plan.bus is not None else None
     config = Config(version=__version__, open_dashboard=plan.open_dashboard)
     notifier = Notifier(plan.manager, logger)
-    with trio.open_signal_receiver(*STOPS) as signals:
+    with trio.open_signal_receiver(*SIGNALS) as signals:
         async with trio.open_nursery() as watch:
             stop = Stop(watch, logger, notifier)
             watch.start_soon(stop.obey, signals)
@@ -156,7 +156,10 @@ async def _until_stopped(
 
 
 class Stop:
-    """What a signal does: the first ends the tower, the second at once."""
+    """What a signal does: the first ends the tower, the second at once.
+
+    SIGHUP is never the second: the end of a terminal sends more than one.
+    """
 
     def __init__(self, nursery: trio.Nursery, logger: structlog.stdlib.BoundLogger, notifier: Notifier) -> None:
         self.server: TowerServer | None = None
@@ -169,6 +172,8 @@ class Stop:
         stopping = False
         async for number in signals:
             if stopping:
+                if number == signal.SIGHUP:
+                    continue
                 os._exit(128 + number)
             stopping = True
             if self.server is None:

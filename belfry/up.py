@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     Serve = Callable[..., Awaitable[None]]
 
-STOPS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 SWITCH = 0.001  # seconds the event loop may keep the GIL from the database thread: at 5 ms commits starved
 # Objects made before the youngest are collected, and how often the elder are: Python's own 700 is for programs of a few
@@ -208,13 +208,13 @@ async def house(plan: Plan, serve: Serve, logger: structlog.stdlib.BoundLogger) 
     notifier = Notifier(plan.manager, logger)
     notifier.status("opening the database")
     # Signals are received before anything can be left half open, and until everything is closed.
-    with trio.open_signal_receiver(*STOPS) as signals:
+    with trio.open_signal_receiver(*SIGNALS) as signals:
         async with trio.open_nursery() as watch:
-            stop = Stop(watch, logger, notifier, plan.config.drain_deadline)
-            watch.start_soon(stop.obey, signals)
             within = plan.within
             successor = within is not None and within.successor
             pid = within.supervisor if within is not None else None
+            stop = Stop(watch, logger, notifier, plan.config.drain_deadline, pid)
+            watch.start_soon(stop.obey, signals)
             opening = opened(plan.place, successor=successor, pid=pid)
             async with opening as (store, migrated, lock), trio.open_nursery() as nursery:
                 if isinstance(plan.place, Remote):  # the embedded database has a lock for this
@@ -287,10 +287,19 @@ async def _report(plan: Plan, within: Inside, server: ChatServer) -> None:
 
 
 class Stop:
-    """What a signal does: before the server is up it ends the start; then the first drains, the second ends all."""
+    """What a signal does: before the server is up it ends the start; then the first drains, the second ends all.
+
+    SIGHUP, which is also what the end of a terminal sends, and that more than once, is never the second. To a server
+    that has a supervisor it does nothing: it is meant for that.
+    """
 
     def __init__(
-        self, nursery: trio.Nursery, logger: structlog.stdlib.BoundLogger, notifier: Notifier, deadline: float
+        self,
+        nursery: trio.Nursery,
+        logger: structlog.stdlib.BoundLogger,
+        notifier: Notifier,
+        deadline: float,
+        supervisor: int | None,
     ) -> None:
         self.server: Server | None = None
         self.code = 0
@@ -298,11 +307,16 @@ class Stop:
         self._logger = logger
         self._notifier = notifier
         self._deadline = deadline
+        self._supervisor = supervisor
 
     async def obey(self, signals: AsyncIterator[int]) -> None:
         draining = False
         async for number in signals:
             name = signal.Signals(number).name
+            if number == signal.SIGHUP and (draining or self._supervisor is not None):
+                if self._supervisor is not None:
+                    self._logger.warning(f"SIGHUP: send it to process {self._supervisor}, which redeploys this server")
+                continue
             if draining:
                 self._logger.warning(f"{name}: stopped at once")
                 # Not a cancel: a commit in its thread cannot be cancelled, and nothing acknowledged is lost by this.

@@ -74,6 +74,12 @@ class Child:
         self._process = process
         self._ours = ours  # our child, though started before an exec of ours
 
+    @property
+    def status(self) -> int:
+        """Its exit code as shells have it: 128 + the signal that ended it; 0 while there is none."""
+        code = self.code or 0
+        return code if code >= 0 else 128 - code
+
     @classmethod
     def start(cls, place: Place, *, successor: bool) -> Child:
         """Start a process for this place. Raises OSError when it cannot be started."""

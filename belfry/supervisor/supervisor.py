@@ -346,7 +346,7 @@ class Supervisor:
             if child.alive:
                 self._logger.error(f"{post.place.name} does not end and is killed", pid=child.pid)
                 await child.end()
-            self._code = self._code or abs(child.code or 0)
+            self._code = self._code or child.status
 
     def _signal_all(self, number: int) -> None:
         for post in self._posts:

@@ -106,6 +106,33 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         assert again.end() == 0
 
 
+def test_the_end_of_a_terminal_is_a_stop_and_sends_more_than_one_signal(tmp_path: Path) -> None:
+    argv = ["serve", "--db", f"sqlite:///{tmp_path}/b.db", "--bus", "memory:", "--port", "0", "--drain-deadline", "2"]
+    environ = os.environ | {"BELFRY_SECRET": "Zr8pQ1xLw93mTb5yVc7dKs2hNf6gJe4a"}
+    with (
+        subprocess.Popen(
+            [sys.executable, "-m", "belfry", *argv], stderr=subprocess.PIPE, text=True, env=environ
+        ) as process,
+        killed_at_last(process),
+    ):
+        server = Belfry(process)
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(b"GET / HTTP/1.1\r\n")  # half a request keeps the drain waiting
+            process.send_signal(signal.SIGHUP)
+            server.until("SIGHUP: stopping")
+            process.send_signal(signal.SIGHUP)
+            assert server.end() == 0
+
+
+def test_sighup_to_a_supervised_server_names_its_supervisor(tmp_path: Path) -> None:
+    with belfry(tmp_path) as server:
+        told = json.loads(server.lines[-1])
+        os.kill(told["server_pid"], signal.SIGHUP)
+        server.until(f"SIGHUP: send it to process {server.process.pid}, which redeploys this server")
+        server.process.terminate()
+        assert server.end() == 0
+
+
 def test_what_is_taken_is_told(tmp_path: Path) -> None:
     with belfry(tmp_path) as server:
         line = failed("up", "--data", str(tmp_path / "other"), "--port", str(server.port))

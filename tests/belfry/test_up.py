@@ -72,7 +72,7 @@ def logger() -> Any:
     return structlog.wrap_logger(logging.getLogger("test"), wrapper_class=structlog.stdlib.BoundLogger)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_drains_and_the_end_is_whole(
     tmp_path: Path, listener: socket.socket, number: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -87,6 +87,7 @@ async def test_it_is_killed(run: Callable[[str], Awaitable[Child]]) -> None:
     child.signal(signal.SIGTERM)
     await child.end()
     assert child.code in (-signal.SIGKILL, -signal.SIGTERM)
+    assert child.status == 128 - child.code
     with pytest.raises(ChildFailed, match="cannot be told anything"):
         await child.send(messages.TakeOver())
 
