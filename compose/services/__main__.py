@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WATCH = 1.0  # seconds between looks whether all still run
+AWAY = 10.0  # seconds that one which ended stays away: long enough to see how a server does without it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,9 +65,21 @@ def _run(chosen: Sequence[type[Service]], data: Path | None) -> int:
         print(_how(running), flush=True)
         while not stopped.wait(WATCH):
             for service in running:
-                if not service.is_running:
-                    raise ServiceError(f"{service.name} has ended; its log is {service.log}")
+                if not service.is_running and not stopped.is_set():
+                    _again(service, stopped)
     return 0
+
+
+def _again(service: Service, stopped: threading.Event) -> None:
+    """Start one that ended once more, and leave the others be: what they are here for is also to be killed."""
+    say(f"{service.name} has ended, and is started again in {AWAY:g} s; its log is {service.log}")
+    if not stopped.wait(AWAY):
+        try:
+            service.start()
+        except ServiceError as error:
+            say(str(error))
+        else:
+            say(f"{service.name} is ready again at {service.url}")
 
 
 def _port(kind: type[Service], data: Path) -> int:

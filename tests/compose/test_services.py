@@ -111,6 +111,31 @@ def test_the_command_tells_the_addresses_and_stops_cleanly(tmp_path: Path) -> No
     assert not answers(port)
 
 
+def test_one_that_is_killed_comes_back_and_the_others_stay(tmp_path: Path) -> None:
+    short = "import sys, compose.services.__main__ as it; it.AWAY = 0.2; sys.exit(it.main())"
+    command = [sys.executable, "-c", short, "run", "--only", "mariadb", "kafka", "--data", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        while "Ctrl-C" not in running.stdout.readline():
+            assert running.poll() is None
+        threads = Path(f"/proc/{running.pid}/task").iterdir()
+        pids = [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
+        (broker,) = [pid for pid in pids if b"java" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(broker, signal.SIGKILL)
+        told = ""
+        while "ready again" not in told:
+            line = running.stderr.readline()
+            assert line, told
+            told += line
+        assert "kafka has ended, and is started again" in told
+        for name in ("mariadb", "kafka"):
+            assert answers(int((tmp_path / f"{name}.port").read_text()))
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=WAIT)
+    assert running.returncode == 0
+
+
 def test_a_download_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
