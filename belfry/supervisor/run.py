@@ -41,7 +41,7 @@ def run_up(settings: Settings, flags: Mapping[str, str], environ: MutableMapping
     port, tower = settings["port"], settings["tower_port"]
     place = Place(
         settings["server_id"], _command("up", flags), _environ(environ), f"up {directory}", port,
-        lambda: given.get(port) or _first(given) or _bind(settings, port),
+        lambda: given.get(port) or _first(given) or _bind(settings, port, "port"),
         lambda: given.get(tower) or _bind_tower(settings),
     )  # fmt: skip
     return _supervise([place], f"{socket.gethostname()}:{port}", settings, environ)
@@ -79,7 +79,7 @@ def run_fleet(settings: Settings, flags: Mapping[str, str], environ: MutableMapp
 
 
 def _bound(settings: Settings, given: Mapping[int, list[socket.socket]], port: int) -> list[socket.socket]:
-    return given.get(port) or _bind(settings, port)
+    return given.get(port) or _bind(settings, port, "ports")
 
 
 def _supervise(places: list[Place], fleet: str, settings: Settings, environ: MutableMapping[str, str]) -> int:
@@ -127,9 +127,9 @@ def _first(given: Mapping[int, list[socket.socket]]) -> list[socket.socket]:
     return next(iter(given.values())) if len(given) == 1 else []
 
 
-def _bind(settings: Settings, port: int) -> list[socket.socket]:
+def _bind(settings: Settings, port: int, setting: str) -> list[socket.socket]:
     try:
-        return bind(settings["host"], port)
+        return bind(settings["host"], port, setting)
     except CannotListen as cannot:
         raise Wrong(settings.lead(cannot.setting) + str(cannot)) from None
 
@@ -137,11 +137,11 @@ def _bind(settings: Settings, port: int) -> list[socket.socket]:
 def _bind_tower(settings: Settings) -> list[socket.socket]:
     """The tower's sockets; where nobody asked for a port and the usual one is taken, any other will do."""
     try:
-        return bind(settings["host"], settings["tower_port"])
-    except CannotListen as cannot:
+        return _bind(settings, settings["tower_port"], "tower_port")
+    except Wrong:
         if settings.given("tower_port"):
-            raise Wrong(settings.lead("tower_port") + str(cannot).replace("--port", "--tower-port")) from None
-        return _bind(settings, 0)
+            raise
+        return _bind(settings, 0, "tower_port")
 
 
 def _command(command: str, flags: Mapping[str, str]) -> list[str]:

@@ -87,11 +87,11 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         flags = {"port": port, "data": str(tmp_path)}
-        with pytest.raises(Wrong, match=port):
+        with pytest.raises(Wrong, match=rf"^--port \(flag\): port {port} .* choose another port: --port \d+$"):
             run_up(read_settings("up", flags, {}), flags, {})
         flags = {"port": "0", "tower_port": port, "data": str(tmp_path)}
-        with pytest.raises(Wrong, match=f"--tower-port.*{port}"):
+        with pytest.raises(Wrong, match=rf"^--tower-port \(flag\): port {port} .*: --tower-port \d+$"):
             run_up(read_settings("up", flags, {}), flags, {})
         flags = {"ports": port, "db": "mysql://u:p@127.0.0.1:1/x", "bus": "memory:"}
-        with pytest.raises(Wrong, match=port):
+        with pytest.raises(Wrong, match=rf"^--ports \(flag\): port {port} .* stop it, or choose another port$"):
             run_fleet(read_settings("fleet", flags, {}), flags, {"BELFRY_SECRET": SECRET})
