@@ -27,6 +27,7 @@ def run_kick(settings: Settings, flags: Mapping[str, str], environ: Mapping[str,
     """Kick, ban or let in again, and say what was done. Returns the exit code; raises Wrong, Failed."""
     import httpx
 
+    from belfry.answers import ERRORS, TOWER, kind_at, why
     from chat.tokens import Tokens
 
     user_id = flags.get("user")
@@ -48,8 +49,11 @@ def run_kick(settings: Settings, flags: Mapping[str, str], environ: Mapping[str,
             answer = httpx.delete(f"{address}/ban", headers=headers, timeout=TIMEOUT)
         else:
             answer = httpx.post(f"{address}/kick", json={"ban": "ban" in flags}, headers=headers, timeout=TIMEOUT)
-    except httpx.HTTPError as error:
-        raise Failed(f"no server answers at {url} ({type(error).__name__}); name a running one with --url") from None
+    except ERRORS as error:
+        raise Failed(f"no server answers at {url}: {why(error, url)}; name a running one with --url") from None
+    if answer.status_code == 404 and kind_at(url, TIMEOUT) == TOWER:
+        lead = "--url (flag): " if "url" in flags else ""
+        raise Wrong(f"{lead}{url} is {TOWER}, not a server; name a belfry server with --url")
     if answer.status_code == 401:
         raise Failed(f"the server at {url} has another secret; set BELFRY_SECRET to its own, or name its --data")
     if answer.status_code != 200:

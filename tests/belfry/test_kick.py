@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from chat_world import SECRET, house, token
+from tower_world import house as tower_house
 
 from belfry.errors import Failed, Wrong
 from belfry.kick import run_kick
@@ -66,5 +67,12 @@ def test_mistakes(flags: dict[str, str], line: str) -> None:
 def test_no_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with pytest.raises(Failed, match="no server answers"):
+    with pytest.raises(Failed, match=f"no server answers at http://127.0.0.1:{port}: nothing listens there; name"):
         kick({"user": "u_a", "url": f"http://127.0.0.1:{port}"})
+
+
+async def test_a_tower_in_a_servers_place() -> None:
+    async with tower_house() as tower:
+        with pytest.raises(Wrong) as caught:
+            await trio.to_thread.run_sync(kick, {"user": "u_a", "url": tower.url})
+    assert str(caught.value) == (f"--url (flag): {tower.url} is a tower, not a server; name a belfry server with --url")
