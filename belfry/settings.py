@@ -84,6 +84,7 @@ GROUPS = (WHERE, KEEPS, WHO, TIME, LIMIT, LOG)
 
 PUBLIC = r"(?:https?|wss?)://[^/\s]+\S*"
 ORIGIN = r"\*|https?://[^/\s,*]+"
+ID_CHARS = 64  # of a server's id
 MOST = 1_000_000_000  # of anything countable: over it a slip of the hand, and still a C int
 COUNT = Number(0, MOST)
 BYTES = Number(0, MOST, metavar="BYTES")
@@ -97,7 +98,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("tower_port", Number(0, 65_535, metavar="PORT"), "",
             "port of the tower and its dashboard; 0 is any free one, as is a taken one unless you name it", WHERE,
             ("up",), 8900),
-    _of_config(WHERE, "server_id", Text(r"[A-Za-z0-9._-]{1,64}", "1-64 of A-Z a-z 0-9 . _ -", "ID"), "",
+    _of_config(WHERE, "server_id",
+               Text(rf"[A-Za-z0-9._-]{{1,{ID_CHARS}}}", f"1-{ID_CHARS} of A-Z a-z 0-9 . _ -", "ID"), "",
                "this server's name among the others; `belfry fleet` appends the port"),
     _of_config(WHERE, "public_url", Text(PUBLIC, "a URL such as https://chat.example.org", "URL"), "",
                "where clients reach this server, when that is not where it listens; `belfry fleet` fills {port} in"),

@@ -19,7 +19,7 @@ from belfry.listen import CannotListen, bind
 from belfry.notify import VARIABLE as NOTIFY
 from belfry.notify import Notifier
 from belfry.secret import needed_secret
-from belfry.settings import BY_NAME, settings_of
+from belfry.settings import BY_NAME, ID_CHARS, settings_of
 from belfry.supervisor import again, orphans
 from belfry.supervisor.child import Place
 from belfry.supervisor.supervisor import Supervisor
@@ -39,6 +39,8 @@ def run_up(settings: Settings, flags: Mapping[str, str], environ: MutableMapping
     directory = settings["data"].absolute()
     given = given_listeners(environ)
     port, tower = settings["port"], settings["tower_port"]
+    if port == tower and port and settings.given("tower_port") and not given:
+        raise Wrong(f"{settings.lead('tower_port')}--port and --tower-port are both {port}; give two")
     place = Place(
         settings["server_id"], _command("up", flags), _environ(environ), f"up {directory}", port,
         lambda: given.get(port) or _first(given) or _bind(settings, port, "port"),
@@ -64,6 +66,7 @@ def run_fleet(settings: Settings, flags: Mapping[str, str], environ: MutableMapp
     given = given_listeners(environ)
     served = {setting.name for setting in settings_of("serve")}
     places = []
+    _check_id(settings, ports)
     for port in ports:
         more = {"port": str(port), "server_id": f"{settings['server_id']}-{port}"}
         if "{port}" in (settings["public_url"] or ""):
@@ -76,6 +79,17 @@ def run_fleet(settings: Settings, flags: Mapping[str, str], environ: MutableMapp
             )
         )  # fmt: skip
     return _supervise(places, f"{socket.gethostname()}:{','.join(map(str, ports))}", settings, environ)
+
+
+def _check_id(settings: Settings, ports: tuple[int, ...]) -> None:
+    """An id fits by itself, but each server's has the port behind it, and would be refused as one nobody gave."""
+    longest = max(ports)
+    left = ID_CHARS - len(f"-{longest}")
+    if len(settings["server_id"]) > left:
+        raise Wrong(
+            f"{settings.lead('server_id')}`belfry fleet` appends -{longest} to the id, and {ID_CHARS} characters are "
+            f"the most with it; give --server-id with at most {left}"
+        )
 
 
 def _bound(settings: Settings, given: Mapping[int, list[socket.socket]], port: int) -> list[socket.socket]:

@@ -83,6 +83,27 @@ def test_a_fleet_without_ports_or_with_one_file_for_two() -> None:
         run_fleet(read_settings("fleet", flags, {}), flags, {"BELFRY_SECRET": SECRET})
 
 
+def test_one_port_for_a_server_and_its_tower(tmp_path: Path) -> None:
+    for source in ({"port": "18110", "tower_port": "18110"}, {"tower_port": "8000"}):
+        flags = source | {"data": str(tmp_path)}
+        port = source["tower_port"]
+        with pytest.raises(Wrong, match=rf"^--tower-port \(flag\): --port and --tower-port are both {port}; give two$"):
+            run_up(read_settings("up", flags, {}), flags, {})
+
+
+@pytest.mark.parametrize(("ports", "left"), [("18300", 58), ("8001,18300", 58), ("443", 60)])
+def test_an_id_that_is_too_long_with_the_port_behind_it(ports: str, left: int) -> None:
+    flags = {"ports": ports, "db": "mysql://u:p@127.0.0.1:1/x", "bus": "memory:", "server_id": "x" * (left + 1)}
+    with pytest.raises(Wrong, match=rf"^--server-id \(flag\): `belfry fleet` appends -\d+ .* with at most {left}$"):
+        run_fleet(read_settings("fleet", flags, {}), flags, {"BELFRY_SECRET": SECRET})
+    # Of the length that is left the id is fine, and the port is what is looked at next.
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        flags |= {"ports": str(taken.getsockname()[1])}
+        flags |= {"server_id": "x" * (63 - len(flags["ports"]))}
+        with pytest.raises(Wrong, match="is taken"):
+            run_fleet(read_settings("fleet", flags, {}), flags, {"BELFRY_SECRET": SECRET})
+
+
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
