@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from belfry.errors import OK, Failed, Wrong
+from belfry.kinds import Url
 from belfry.secret import given_secret
 from belfry.token import ID, kept
 
@@ -21,6 +22,7 @@ TIMEOUT = 10.0  # seconds; a commit and a look at the sockets take one hundredth
 TOKEN_TTL = 60.0  # seconds; it is used once
 WHO = "u_operator"  # what the log says of who did it from the command line
 DEFAULT_URL = "http://127.0.0.1:8000"
+URL = Url(("http", "https"), f"an address such as {DEFAULT_URL}")
 
 
 def run_kick(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
@@ -38,8 +40,11 @@ def run_kick(settings: Settings, flags: Mapping[str, str], environ: Mapping[str,
     if "ban" in flags and "unban" in flags:
         raise Wrong("--ban (flag) and --unban (flag) contradict each other; give one of them")
     url = flags.get("url", DEFAULT_URL).rstrip("/")
-    if not url.startswith(("http://", "https://")):
-        raise Wrong(f'--url (flag): "{url[:60]}" does not fit; give an address such as {DEFAULT_URL}')
+    try:
+        URL.read(url)
+    except ValueError as error:
+        right = str(error) or URL.right
+        raise Wrong(f'--url (flag): "{url[:60]}" does not fit; give {right}') from None
     secret = given_secret(environ) or kept(settings)
     token = Tokens(secret.key).issue(WHO, "operator", TOKEN_TTL, admin=True)
     headers = {"Authorization": f"Bearer {token}"}

@@ -19,7 +19,7 @@ from belfry.listen import CannotListen, bind
 from belfry.notify import VARIABLE as NOTIFY
 from belfry.notify import Notifier
 from belfry.secret import needed_secret
-from belfry.settings import BY_NAME, ID_CHARS, settings_of
+from belfry.settings import BY_NAME, ID_CHARS, PORT, settings_of
 from belfry.supervisor import again, orphans
 from belfry.supervisor.child import Place
 from belfry.supervisor.supervisor import Supervisor
@@ -69,8 +69,8 @@ def run_fleet(settings: Settings, flags: Mapping[str, str], environ: MutableMapp
     _check_id(settings, ports)
     for port in ports:
         more = {"port": str(port), "server_id": f"{settings['server_id']}-{port}"}
-        if "{port}" in (settings["public_url"] or ""):
-            more["public_url"] = settings["public_url"].replace("{port}", str(port))
+        if PORT in (settings["public_url"] or ""):
+            more["public_url"] = settings["public_url"].replace(PORT, str(port))
         own = {key: text for key, text in flags.items() if key in served} | more
         places.append(
             Place(

@@ -57,6 +57,7 @@ async def test_kick_ban_and_unban(tmp_path: Path, capsys: pytest.CaptureFixture[
         ({"user": "a b"}, "is no user id"),
         ({"user": "u_a", "ban": "yes", "unban": "yes"}, "contradict each other"),
         ({"user": "u_a", "url": "ftp://x"}, "does not fit"),
+        ({"user": "u_a", "url": "http://x:99999"}, "does not fit; give an address .* with a port from 1 to 65,535"),
     ],
 )
 def test_mistakes(flags: dict[str, str], line: str) -> None:
