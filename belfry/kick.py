@@ -63,9 +63,30 @@ def run_kick(settings: Settings, flags: Mapping[str, str], environ: Mapping[str,
         raise Failed(f"the server at {url} has another secret; set BELFRY_SECRET to its own, or name its --data")
     if answer.status_code != 200:
         raise Failed(f"the server at {url} refused: {_reason(answer)}")
-    done = "may come back" if "unban" in flags else "is banned" if "ban" in flags else "was sent away"
-    print(f"{user_id} {done}; {answer.json()['closed']} sockets closed at {url}, others within 3 s", file=sys.stderr)
+    print(_done(user_id, flags, _closed(answer, url), url), file=sys.stderr)
     return OK
+
+
+def _done(user_id: str, flags: Mapping[str, str], closed: int, url: str) -> str:
+    """What was done, in words; no server knows who exists, so that a wrong id is seen by its having no socket."""
+    if "unban" in flags:
+        return f"{user_id} may come back"
+    others = "the other servers close theirs within 3 s"
+    if closed:
+        done = "is banned" if "ban" in flags else "was sent away"
+        return f"{user_id} {done}; {closed} socket{'s' * (closed != 1)} closed at {url}, {others}"
+    banned = f"{user_id} is banned; " if "ban" in flags else ""
+    return (
+        f"{banned}nobody with the id {user_id} has a socket at {url}; {others}. An id is not the name people see: "
+        "it is such as u_ada, and stands with each message (user.id)"
+    )
+
+
+def _closed(answer: httpx.Response, url: str) -> int:
+    try:
+        return int(answer.json()["closed"])
+    except (ValueError, KeyError, TypeError):
+        raise Failed(f"what answers at {url} is no server of this version; name one with --url") from None
 
 
 def _reason(answer: httpx.Response) -> str:

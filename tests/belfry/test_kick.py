@@ -44,10 +44,23 @@ async def test_kick_ban_and_unban(tmp_path: Path, capsys: pytest.CaptureFixture[
         with pytest.raises(Failed, match="another secret"):
             await trio.to_thread.run_sync(kick, flags, {"BELFRY_SECRET": SECRET.decode()[::-1]})
     assert capsys.readouterr().err.splitlines() == [
-        f"ada was sent away; 1 sockets closed at {url}, others within 3 s",
-        f"ada is banned; 1 sockets closed at {url}, others within 3 s",
-        f"ada may come back; 0 sockets closed at {url}, others within 3 s",
+        f"ada was sent away; 1 socket closed at {url}, the other servers close theirs within 3 s",
+        f"ada is banned; 1 socket closed at {url}, the other servers close theirs within 3 s",
+        "ada may come back",
     ]
+
+
+@pytest.mark.parametrize(("more", "begins"), [({}, ""), ({"ban": "yes"}, "Ada is banned; ")])
+async def test_an_id_that_nobody_has_is_seen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: dict[str, str], begins: str
+) -> None:
+    async with house(tmp_path) as running:
+        url = f"http://127.0.0.1:{running.port}"
+        await running.client("u_ada", "lobby")
+        assert await trio.to_thread.run_sync(kick, {"user": "Ada", "url": url} | more) == 0
+    told = capsys.readouterr().err
+    assert told.startswith(f"{begins}nobody with the id Ada has a socket at {url}; the other servers close theirs")
+    assert "An id is not the name people see" in told
 
 
 @pytest.mark.parametrize(
