@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from belfry import logs
-from belfry.database import make_directory
+from belfry.database import make_directory, need_database, place_of
 from belfry.errors import Wrong, first_of
 from belfry.kinds import Switch
 from belfry.listen import CannotListen, bind
@@ -25,7 +25,7 @@ from belfry.supervisor.child import Place
 from belfry.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping
+    from collections.abc import Callable, Mapping, MutableMapping
 
     from belfry.sources import Settings
 
@@ -78,7 +78,9 @@ def run_fleet(settings: Settings, flags: Mapping[str, str], environ: MutableMapp
                 partial(_bound, settings, given, port),
             )
         )  # fmt: skip
-    return _supervise(places, f"{socket.gethostname()}:{','.join(map(str, ports))}", settings, environ)
+    database = place_of(settings)
+    name = f"{socket.gethostname()}:{','.join(map(str, ports))}"
+    return _supervise(places, name, settings, environ, partial(need_database, database))
 
 
 def _check_id(settings: Settings, ports: tuple[int, ...]) -> None:
@@ -96,8 +98,16 @@ def _bound(settings: Settings, given: Mapping[int, list[socket.socket]], port: i
     return given.get(port) or _bind(settings, port, "ports")
 
 
-def _supervise(places: list[Place], fleet: str, settings: Settings, environ: MutableMapping[str, str]) -> int:
+def _supervise(
+    places: list[Place],
+    fleet: str,
+    settings: Settings,
+    environ: MutableMapping[str, str],
+    check: Callable[[], None] = lambda: None,
+) -> int:
+    """Open the sockets and supervise. `check` is of what several servers would complain of each; raises Failed."""
     before = again.before(environ)
+    begun = before is not None  # servers of ours run: whatever is wrong now, they are not left alone
     with ExitStack() as opened:
         for number, place in enumerate(places):
             opened.callback(place.close)
@@ -105,8 +115,11 @@ def _supervise(places: list[Place], fleet: str, settings: Settings, environ: Mut
                 place.chat, place.tower = before.sockets(number)
             elif orphan := orphans.find(place.key):
                 orphan.close()  # it has the sockets; it is adopted when the loop runs
+                begun = True
             else:
                 place.bind()
+        if len(places) > 1 and not begun:
+            check()
         logger = logs.set_up(settings["log_level"], settings["log_format"])
         notifier = Notifier(environ.get(NOTIFY, ""), logger)
         supervisor = Supervisor(places, fleet, settings["drain_deadline"], settings["ready_deadline"], logger, notifier)

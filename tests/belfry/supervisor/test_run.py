@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from belfry.errors import Wrong
+from belfry.errors import Failed, Wrong
 from belfry.sources import read_settings
 from belfry.supervisor.run import _command, _environ, given_listeners, run_fleet, run_up
+from tests.faults.process import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +63,14 @@ def test_sockets_for_another_process_are_not_ours() -> None:
     assert given_listeners(environ) == {}
     assert environ == {"HOME": "/"}
     assert given_listeners({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "many"}) == {}
+
+
+def test_a_database_that_no_server_reaches_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+    flags = {"ports": f"{free_port()},{free_port()}", "db": f"mysql://u:p@127.0.0.1:{port}/x", "bus": "memory:"}
+    with pytest.raises(Failed, match=f"127.0.0.1:{port}"):
+        run_fleet(read_settings("fleet", flags, {}), flags, {"BELFRY_SECRET": SECRET})
+    assert capfd.readouterr().err == ""  # no server was started that would say it, too
 
 
 def test_the_servers_command_line() -> None:
