@@ -206,6 +206,12 @@ def _said() -> Iterator[None]:
         raise Wrong(str(error)) from None
 
 
+def need_database(place: Place | Remote) -> None:
+    """See that the database can be reached and read. Raises Wrong and Failed."""
+    with _said():
+        status_of(place)
+
+
 def status_of(place: Place | Remote) -> Status:
     """What the database has and lacks; before its directory is made it has nothing. Blocks. Raises StoreError."""
     if isinstance(place, Remote):

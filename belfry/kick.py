@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from belfry.errors import OK, Failed, Wrong
+from belfry.kinds import Url
 from belfry.secret import given_secret
 from belfry.token import ID, kept
 
@@ -21,12 +22,14 @@ TIMEOUT = 10.0  # seconds; a commit and a look at the sockets take one hundredth
 TOKEN_TTL = 60.0  # seconds; it is used once
 WHO = "u_operator"  # what the log says of who did it from the command line
 DEFAULT_URL = "http://127.0.0.1:8000"
+URL = Url(("http", "https"), f"an address such as {DEFAULT_URL}")
 
 
 def run_kick(settings: Settings, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
     """Kick, ban or let in again, and say what was done. Returns the exit code; raises Wrong, Failed."""
     import httpx
 
+    from belfry.answers import ERRORS, TOWER, kind_at, why
     from chat.tokens import Tokens
 
     user_id = flags.get("user")
@@ -37,8 +40,11 @@ def run_kick(settings: Settings, flags: Mapping[str, str], environ: Mapping[str,
     if "ban" in flags and "unban" in flags:
         raise Wrong("--ban (flag) and --unban (flag) contradict each other; give one of them")
     url = flags.get("url", DEFAULT_URL).rstrip("/")
-    if not url.startswith(("http://", "https://")):
-        raise Wrong(f'--url (flag): "{url[:60]}" does not fit; give an address such as {DEFAULT_URL}')
+    try:
+        URL.read(url)
+    except ValueError as error:
+        right = str(error) or URL.right
+        raise Wrong(f'--url (flag): "{url[:60]}" does not fit; give {right}') from None
     secret = given_secret(environ) or kept(settings)
     token = Tokens(secret.key).issue(WHO, "operator", TOKEN_TTL, admin=True)
     headers = {"Authorization": f"Bearer {token}"}
@@ -48,15 +54,39 @@ def run_kick(settings: Settings, flags: Mapping[str, str], environ: Mapping[str,
             answer = httpx.delete(f"{address}/ban", headers=headers, timeout=TIMEOUT)
         else:
             answer = httpx.post(f"{address}/kick", json={"ban": "ban" in flags}, headers=headers, timeout=TIMEOUT)
-    except httpx.HTTPError as error:
-        raise Failed(f"no server answers at {url} ({type(error).__name__}); name a running one with --url") from None
+    except ERRORS as error:
+        raise Failed(f"no server answers at {url}: {why(error, url)}; name a running one with --url") from None
+    if answer.status_code == 404 and kind_at(url, TIMEOUT) == TOWER:
+        lead = "--url (flag): " if "url" in flags else ""
+        raise Wrong(f"{lead}{url} is {TOWER}, not a server; name a belfry server with --url")
     if answer.status_code == 401:
         raise Failed(f"the server at {url} has another secret; set BELFRY_SECRET to its own, or name its --data")
     if answer.status_code != 200:
         raise Failed(f"the server at {url} refused: {_reason(answer)}")
-    done = "may come back" if "unban" in flags else "is banned" if "ban" in flags else "was sent away"
-    print(f"{user_id} {done}; {answer.json()['closed']} sockets closed at {url}, others within 3 s", file=sys.stderr)
+    print(_done(user_id, flags, _closed(answer, url), url), file=sys.stderr)
     return OK
+
+
+def _done(user_id: str, flags: Mapping[str, str], closed: int, url: str) -> str:
+    """What was done, in words; no server knows who exists, so that a wrong id is seen by its having no socket."""
+    if "unban" in flags:
+        return f"{user_id} may come back"
+    others = "the other servers close theirs within 3 s"
+    if closed:
+        done = "is banned" if "ban" in flags else "was sent away"
+        return f"{user_id} {done}; {closed} socket{'s' * (closed != 1)} closed at {url}, {others}"
+    banned = f"{user_id} is banned; " if "ban" in flags else ""
+    return (
+        f"{banned}nobody with the id {user_id} has a socket at {url}; {others}. An id is not the name people see: "
+        "it is such as u_ada, and stands with each message (user.id)"
+    )
+
+
+def _closed(answer: httpx.Response, url: str) -> int:
+    try:
+        return int(answer.json()["closed"])
+    except (ValueError, KeyError, TypeError):
+        raise Failed(f"what answers at {url} is no server of this version; name one with --url") from None
 
 
 def _reason(answer: httpx.Response) -> str:

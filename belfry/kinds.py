@@ -152,6 +152,41 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Url:
+    """Where a server is reached: a host, and perhaps a port and a path that others put theirs behind."""
+
+    schemes: tuple[str, ...]
+    right: str
+    fills: str = ""  # what may stand in it to be filled in with a number later: "{port}"
+    metavar: str = "URL"
+
+    def read(self, raw: Any) -> str:
+        if not isinstance(raw, str) or any(character <= " " for character in raw):
+            raise ValueError
+        filled = raw.replace(self.fills, "1") if self.fills else raw
+        try:
+            parts = urlsplit(filled)
+        except ValueError:  # brackets without an IPv6 address in them
+            raise ValueError(self.right) from None
+        if not filled.startswith(tuple(f"{scheme}://" for scheme in self.schemes)) or not parts.hostname:
+            raise ValueError
+        if "{" in filled or "}" in filled:
+            raise ValueError(f"{self.right}, {f'with no braces but {self.fills}' if self.fills else 'without braces'}")
+        if "?" in filled or "#" in filled:
+            raise ValueError(f"{self.right}, with nothing behind ? or #")
+        try:
+            port = parts.port
+        except ValueError:
+            port = 0
+        if port == 0:
+            raise ValueError(f"{self.right}, with a port from 1 to 65,535 if any")
+        return raw
+
+    def show(self, value: Any) -> str:
+        return str(value) if value is not None else "none"
+
+
+@dataclass(frozen=True, slots=True)
 class Names:
     """A list: commas between in text, an array of strings in TOML; each item matches a pattern."""
 

@@ -23,22 +23,25 @@ ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class CannotListen(Wrong):
-    """No socket can be bound there; `setting` is the one to change, "host" or "port"."""
+    """No socket can be bound there; `setting` is the one to change: "host", or whichever the port was said by."""
 
     def __init__(self, setting: str, line: str) -> None:
         super().__init__(line)
         self.setting = setting
 
 
-def bind(host: str, port: int) -> list[socket.socket]:
-    """Sockets that listen on every address of host; port 0 is the same free port for all. Raises CannotListen."""
+def bind(host: str, port: int, setting: str = "port") -> list[socket.socket]:
+    """Sockets that listen on every address of host; port 0 is the same free port for all. Raises CannotListen.
+
+    `setting` is what the port was said by: advice names its flag.
+    """
     addresses = _addresses(host, port)
     for last in (*[False] * (TRIES - 1), True):
         try:
             return _bound(addresses, port)
         except OSError as error:
             if last or port != 0 or error.errno != errno.EADDRINUSE:
-                raise _refusal(host, port, error) from None
+                raise _refusal(host, port, error, setting) from None
     raise AssertionError("unreachable")
 
 
@@ -123,18 +126,21 @@ def _listening(family: socket.AddressFamily, address: str, port: int) -> socket.
     return listener
 
 
-def _refusal(host: str, port: int, error: OSError) -> CannotListen:
+def _refusal(host: str, port: int, error: OSError, setting: str) -> CannotListen:
+    flag = "--" + setting.replace("_", "-")
+    alone = setting != "ports"  # of a list, one port is not what its flag takes
     if error.errno == errno.EADDRINUSE:
-        who, free = holder(port), _free_near(host, port)
+        who, free = holder(port), _free_near(host, port) if alone else None
         by = f" by process {who.pid} ({who.name})" if who else ""
-        other = f": --port {free}" if free else ""
-        return CannotListen("port", f"port {port} on {host} is taken{by}; stop it, or choose another port{other}")
+        other = f": {flag} {free}" if free else ""
+        return CannotListen(setting, f"port {port} on {host} is taken{by}; stop it, or choose another port{other}")
     if error.errno == errno.EACCES:
-        return CannotListen("port", f"port {port} is for root only; choose one from 1024 up: --port 8000")
+        example = f": {flag} 8000" if alone else ""
+        return CannotListen(setting, f"port {port} is for root only; choose one from 1024 up{example}")
     if error.errno == errno.EADDRNOTAVAIL:
         return CannotListen("host", f"{host} is no address of this machine; give one that is, or 0.0.0.0 for all")
     why = os.strerror(error.errno or 0)
-    return CannotListen("host", f"cannot listen on {host} port {port}: {why}; choose another --host or --port")
+    return CannotListen("host", f"cannot listen on {host} port {port}: {why}; choose another --host or {flag}")
 
 
 def _free_near(host: str, port: int) -> int | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from belfry.kinds import ROOM_NAME, Address, Choice, Directory, Duration, Kind, Names, Number, Ports, Switch, Text
+from belfry.kinds import ROOM_NAME, Address, Choice, Directory, Duration, Kind, Names, Number, Ports, Switch, Text, Url
 from chat.config import Config, Limits
 
 PREFIX = "BELFRY_"
@@ -82,8 +82,9 @@ LIMIT = "Limits (0 is without limit)"
 LOG = "Logs"
 GROUPS = (WHERE, KEEPS, WHO, TIME, LIMIT, LOG)
 
-PUBLIC = r"(?:https?|wss?)://[^/\s]+\S*"
+PORT = "{port}"  # in a public URL: the port, which `belfry fleet` fills in
 ORIGIN = r"\*|https?://[^/\s,*]+"
+ID_CHARS = 64  # of a server's id
 MOST = 1_000_000_000  # of anything countable: over it a slip of the hand, and still a C int
 COUNT = Number(0, MOST)
 BYTES = Number(0, MOST, metavar="BYTES")
@@ -97,11 +98,13 @@ TABLE: tuple[Setting, ...] = (
     Setting("tower_port", Number(0, 65_535, metavar="PORT"), "",
             "port of the tower and its dashboard; 0 is any free one, as is a taken one unless you name it", WHERE,
             ("up",), 8900),
-    _of_config(WHERE, "server_id", Text(r"[A-Za-z0-9._-]{1,64}", "1-64 of A-Z a-z 0-9 . _ -", "ID"), "",
+    _of_config(WHERE, "server_id",
+               Text(rf"[A-Za-z0-9._-]{{1,{ID_CHARS}}}", f"1-{ID_CHARS} of A-Z a-z 0-9 . _ -", "ID"), "",
                "this server's name among the others; `belfry fleet` appends the port"),
-    _of_config(WHERE, "public_url", Text(PUBLIC, "a URL such as https://chat.example.org", "URL"), "",
+    _of_config(WHERE, "public_url",
+               Url(("http", "https", "ws", "wss"), "a URL such as https://chat.example.org", PORT), "",
                "where clients reach this server, when that is not where it listens; `belfry fleet` fills {port} in"),
-    _of_config(WHERE, "tower", Text(PUBLIC, "a URL such as https://tower.example.org", "URL"), "",
+    _of_config(WHERE, "tower", Url(("http", "https"), "a URL such as https://tower.example.org"), "",
                "the tower's address; of a server, as clients reach it: it tells them where to go when that is gone",
                commands=("serve", "fleet", *VERBS), own=tuple((verb, "http://127.0.0.1:8900") for verb in VERBS)),
     Setting("data", Directory(), "", "directory of the database and the secret; made if missing", KEEPS,

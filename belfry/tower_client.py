@@ -52,15 +52,17 @@ class TowerClient:
         return self._decoded(self._send("POST", path, json=dict(body)), kind)
 
     def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
-        import httpx
+        from belfry.answers import ERRORS, SERVER, kind_at, why
 
         token = self._tokens.issue(WHO, "operator", TOKEN_TTL, admin=True)
         try:
             answer = self._http.request(method, path, headers={"Authorization": f"Bearer {token}"}, **more)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except ERRORS as error:
             raise Failed(
-                f"{self._lead}no tower answers at {self.url} ({type(error).__name__}); name a running one with --tower"
+                f"{self._lead}no tower answers at {self.url}: {why(error, self.url)}; name a running one with --tower"
             ) from None
+        if answer.status_code == 404 and kind_at(self.url, TIMEOUT) == SERVER:
+            raise Wrong(f"{self._lead}{self.url} is {SERVER}, not a tower; name a tower with --tower")
         if answer.status_code == 401:
             raise Failed(
                 f"the tower at {self.url} has another secret; set BELFRY_SECRET to its own, or name its --data"

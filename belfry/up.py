@@ -27,7 +27,7 @@ from belfry.files import OWN_FILES, raise_file_limit
 from belfry.listen import CannotListen, is_public, listening, url
 from belfry.notify import VARIABLE, Notifier
 from belfry.secret import Secret, given_secret, made_secret, needed_secret, open_to_others
-from belfry.settings import config_fields
+from belfry.settings import PORT, config_fields
 from belfry.supervisor.inside import inside
 from belfry.supervisor.messages import Adopted, Serving
 from belfry.taken import check_name
@@ -89,6 +89,7 @@ class Plan:
 
 def run_up(settings: Settings, flags: Mapping[str, str], environ: MutableMapping[str, str]) -> int:
     """`belfry up`: everything in one directory, under a supervisor. Returns the exit code; raises Wrong."""
+    _need_filled(settings)
     within = inside(environ)
     if within is None:
         from belfry.supervisor.run import run_up as supervise
@@ -104,12 +105,19 @@ def run_serve(settings: Settings, environ: MutableMapping[str, str]) -> int:
     for name, example in (("db", "sqlite:////var/lib/belfry/belfry.db"), ("bus", "memory: or kafka://h:9092")):
         if settings[name] is None:
             raise Wrong(f"`belfry serve` needs --{name} (flag) or BELFRY_{name.upper()} (variable), e.g. {example}")
+    _need_filled(settings)
     secret = needed_secret(environ)
     within = inside(environ)
     if within is not None:
         return _run(settings, secret, within.chat, environ, within)
     with _listening(settings) as listeners:
         return _run(settings, secret, listeners, environ)
+
+
+def _need_filled(settings: Settings) -> None:
+    """A pattern is no address, and clients would be sent to it."""
+    if PORT in (settings["public_url"] or ""):
+        raise Wrong(f"{settings.lead('public_url')}only `belfry fleet` fills {PORT} in; give the port itself")
 
 
 def config_of(settings: Settings, secret: bytes, port: int) -> Config:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from chat.head import HEAD_BYTES, Refusal, answer, check_upgrade, parse_head, wants_websocket, without_upgrade
+from chat.head import HEAD_BYTES, TLS, Refusal, answer, check_upgrade, parse_head, wants_websocket, without_upgrade
 from chat.outbox import Backlog, Outbox
 from chat.session import Session
 from chat.websocket import Ended, Websocket
@@ -130,6 +130,8 @@ class Connection:
                 return False
         with trio.move_on_after(HEAD_TIMEOUT) as patience:
             while END_OF_HEAD not in self.begun and len(self.begun) <= HEAD_BYTES:
+                if self.begun.startswith(TLS):  # it waits for us as we for it, until a timeout that says nothing
+                    raise Refusal("bad_request", "this port speaks http, not https")
                 if not await self._read_more():
                     return False
         if patience.cancelled_caught:

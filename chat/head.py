@@ -15,6 +15,7 @@ from chat.wire import SUBPROTOCOL
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+TLS = b"\x16"  # how a TLS client begins; no HTTP request does
 HEAD_BYTES = 8_192  # of a request's head; browsers send 1 KB, with large cookies 4
 REASONS = {
     400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout",

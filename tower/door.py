@@ -16,7 +16,7 @@ import trio
 
 from tower.api.errors import problem
 from tower.errors import Refused
-from tower.head import ANYBODY, HEAD_BYTES, Assign, answer, assigned, parse
+from tower.head import ANYBODY, HEAD_BYTES, TLS, Assign, answer, assigned, parse
 
 if TYPE_CHECKING:
     from tower.service import Tower
@@ -124,6 +124,8 @@ class Door:
                 return
             end = data.find(END_OF_HEAD)
             try:
+                if data.startswith(TLS):
+                    raise Refused("bad_request", "this port speaks http, not https")
                 if patience.cancelled_caught:
                     raise Refused("timeout", "the request's head took too long")
                 if not data:
@@ -174,8 +176,11 @@ def _refusal(refused: Refused, *, close: bool) -> bytes:
 
 
 async def _read_head(sock: socket.socket, data: bytes) -> bytes:
-    """Bytes up to the end of the head at least, or more than HEAD_BYTES of none; b"" when the peer left before."""
-    while END_OF_HEAD not in data and len(data) <= HEAD_BYTES:
+    """Bytes up to the end of the head at least, or more than HEAD_BYTES of none; b"" when the peer left before.
+
+    Of a TLS client it is what has come: it waits for us as we for it, until a timeout that says nothing.
+    """
+    while END_OF_HEAD not in data and len(data) <= HEAD_BYTES and not data.startswith(TLS):
         try:
             more = sock.recv(HEAD_BYTES + 1)
         except BlockingIOError:

@@ -10,6 +10,7 @@ import msgspec
 
 from tower.errors import Refused
 
+TLS = b"\x16"  # how a TLS client begins; no HTTP request does
 HEAD_BYTES = 8_192  # of a request's head; browsers send 1 KB
 REASONS = {
     200: "OK", 400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large",

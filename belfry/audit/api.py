@@ -10,6 +10,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
+from belfry.answers import DESCRIBED, ERRORS, TOWER, described, why
 from belfry.audit.client import Account
 from belfry.audit.observation import Row, Stored
 from chat import wire
@@ -29,7 +30,7 @@ T = TypeVar("T")
 
 
 class Unreachable(Exception):
-    """The server does not answer, or will not have us; str() says what it said."""
+    """The server does not answer, or will not have us; str() is its address and what it said."""
 
 
 class _Guest(Struct, frozen=True):
@@ -105,6 +106,13 @@ class Api:
         answer = await self._ask("GET", f"/v1/rooms/{room}/messages", account, params=params)
         return self._read(answer, _History)
 
+    async def _is_tower(self) -> bool:
+        try:
+            answer = await self._ask("GET", DESCRIBED, tries=1)
+        except Unreachable:
+            return False
+        return described(answer.content) == TOWER
+
     def _go_elsewhere(self) -> None:
         """Ask the next one, if there are others."""
         bases = list(dict.fromkeys([self._first, *(address.http for address in self._elsewhere())]))
@@ -133,22 +141,25 @@ class Api:
             await trio.sleep(PAUSE * number)
             try:
                 answer = await self._http.request(method, self._base + path, headers=headers, **more)
-            except httpx.TransportError as error:
-                said = f"{self._base}: {_why(error)}"
+            except ERRORS as error:
+                said = f"{self._base}: {why(error, self._base)}"
                 self._go_elsewhere()
                 continue
             if answer.is_success or answer.status_code in fine:
                 return answer
-            said = f"{method} {self._base}{path}: {answer.status_code} {answer.text[:200]}"
+            said = f"{self._base}: {method} {path}: {_reason(answer)}"
+            if answer.status_code == 404 and path != DESCRIBED and await self._is_tower():
+                said = f"{self._base}: it is {TOWER}, not a server; name a belfry server with --url"
             if answer.status_code not in (429, 503):
                 break
             await trio.sleep(min(5.0, float(answer.headers.get("Retry-After", 0))))
         raise Unreachable(said)
 
 
-def _why(error: BaseException) -> str:
-    """What went wrong in words: httpx has none of its own where a certificate is refused, the cause has."""
-    why, name = str(error), type(error).__name__
-    while not why and (cause := error.__cause__ or error.__context__) is not None:
-        error, why = cause, str(cause)
-    return why or name
+def _reason(answer: httpx.Response) -> str:
+    """A refusal as Belfry words it, with its code; of anything else, the beginning of the text."""
+    try:
+        told = answer.json()
+        return f"{told['message']} ({answer.status_code} {told['code']})"
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {answer.status_code} {' '.join(answer.text.split())[:200]}".rstrip()

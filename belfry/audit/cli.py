@@ -119,7 +119,7 @@ async def _run(running: Run) -> Verdict:
         hint = (
             "; set BELFRY_SECRET or BELFRY_SECRET_FILE to the server's secret" if "guests_off" in str(problem) else ""
         )
-        raise Wrong(f"cannot audit {running.address.http}: {problem}{hint}") from None
+        raise Wrong(f"cannot audit {problem}{hint}") from None
     return verdict
 
 

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 import trio
 
 from belfry import logs
-from belfry.database import make_directory
+from belfry.database import make_directory, need_database, place_of
 from belfry.errors import Wrong, first_of
 from belfry.kinds import Switch
 from belfry.listen import CannotListen, bind
 from belfry.notify import VARIABLE as NOTIFY
 from belfry.notify import Notifier
 from belfry.secret import needed_secret
-from belfry.settings import BY_NAME, settings_of
+from belfry.settings import BY_NAME, ID_CHARS, PORT, settings_of
 from belfry.supervisor import again, orphans
 from belfry.supervisor.child import Place
 from belfry.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping
+    from collections.abc import Callable, Mapping, MutableMapping
 
     from belfry.sources import Settings
 
@@ -39,9 +39,11 @@ def run_up(settings: Settings, flags: Mapping[str, str], environ: MutableMapping
     directory = settings["data"].absolute()
     given = given_listeners(environ)
     port, tower = settings["port"], settings["tower_port"]
+    if port == tower and port and settings.given("tower_port") and not given:
+        raise Wrong(f"{settings.lead('tower_port')}--port and --tower-port are both {port}; give two")
     place = Place(
         settings["server_id"], _command("up", flags), _environ(environ), f"up {directory}", port,
-        lambda: given.get(port) or _first(given) or _bind(settings, port),
+        lambda: given.get(port) or _first(given) or _bind(settings, port, "port"),
         lambda: given.get(tower) or _bind_tower(settings),
     )  # fmt: skip
     return _supervise([place], f"{socket.gethostname()}:{port}", settings, environ)
@@ -64,10 +66,11 @@ def run_fleet(settings: Settings, flags: Mapping[str, str], environ: MutableMapp
     given = given_listeners(environ)
     served = {setting.name for setting in settings_of("serve")}
     places = []
+    _check_id(settings, ports)
     for port in ports:
         more = {"port": str(port), "server_id": f"{settings['server_id']}-{port}"}
-        if "{port}" in (settings["public_url"] or ""):
-            more["public_url"] = settings["public_url"].replace("{port}", str(port))
+        if PORT in (settings["public_url"] or ""):
+            more["public_url"] = settings["public_url"].replace(PORT, str(port))
         own = {key: text for key, text in flags.items() if key in served} | more
         places.append(
             Place(
@@ -75,15 +78,36 @@ def run_fleet(settings: Settings, flags: Mapping[str, str], environ: MutableMapp
                 partial(_bound, settings, given, port),
             )
         )  # fmt: skip
-    return _supervise(places, f"{socket.gethostname()}:{','.join(map(str, ports))}", settings, environ)
+    database = place_of(settings)
+    name = f"{socket.gethostname()}:{','.join(map(str, ports))}"
+    return _supervise(places, name, settings, environ, partial(need_database, database))
+
+
+def _check_id(settings: Settings, ports: tuple[int, ...]) -> None:
+    """An id fits by itself, but each server's has the port behind it, and would be refused as one nobody gave."""
+    longest = max(ports)
+    left = ID_CHARS - len(f"-{longest}")
+    if len(settings["server_id"]) > left:
+        raise Wrong(
+            f"{settings.lead('server_id')}`belfry fleet` appends -{longest} to the id, and {ID_CHARS} characters are "
+            f"the most with it; give --server-id with at most {left}"
+        )
 
 
 def _bound(settings: Settings, given: Mapping[int, list[socket.socket]], port: int) -> list[socket.socket]:
-    return given.get(port) or _bind(settings, port)
+    return given.get(port) or _bind(settings, port, "ports")
 
 
-def _supervise(places: list[Place], fleet: str, settings: Settings, environ: MutableMapping[str, str]) -> int:
+def _supervise(
+    places: list[Place],
+    fleet: str,
+    settings: Settings,
+    environ: MutableMapping[str, str],
+    check: Callable[[], None] = lambda: None,
+) -> int:
+    """Open the sockets and supervise. `check` is of what several servers would complain of each; raises Failed."""
     before = again.before(environ)
+    begun = before is not None  # servers of ours run: whatever is wrong now, they are not left alone
     with ExitStack() as opened:
         for number, place in enumerate(places):
             opened.callback(place.close)
@@ -91,8 +115,11 @@ def _supervise(places: list[Place], fleet: str, settings: Settings, environ: Mut
                 place.chat, place.tower = before.sockets(number)
             elif orphan := orphans.find(place.key):
                 orphan.close()  # it has the sockets; it is adopted when the loop runs
+                begun = True
             else:
                 place.bind()
+        if len(places) > 1 and not begun:
+            check()
         logger = logs.set_up(settings["log_level"], settings["log_format"])
         notifier = Notifier(environ.get(NOTIFY, ""), logger)
         supervisor = Supervisor(places, fleet, settings["drain_deadline"], settings["ready_deadline"], logger, notifier)
@@ -127,9 +154,9 @@ def _first(given: Mapping[int, list[socket.socket]]) -> list[socket.socket]:
     return next(iter(given.values())) if len(given) == 1 else []
 
 
-def _bind(settings: Settings, port: int) -> list[socket.socket]:
+def _bind(settings: Settings, port: int, setting: str) -> list[socket.socket]:
     try:
-        return bind(settings["host"], port)
+        return bind(settings["host"], port, setting)
     except CannotListen as cannot:
         raise Wrong(settings.lead(cannot.setting) + str(cannot)) from None
 
@@ -137,11 +164,11 @@ def _bind(settings: Settings, port: int) -> list[socket.socket]:
 def _bind_tower(settings: Settings) -> list[socket.socket]:
     """The tower's sockets; where nobody asked for a port and the usual one is taken, any other will do."""
     try:
-        return bind(settings["host"], settings["tower_port"])
-    except CannotListen as cannot:
+        return _bind(settings, settings["tower_port"], "tower_port")
+    except Wrong:
         if settings.given("tower_port"):
-            raise Wrong(settings.lead("tower_port") + str(cannot).replace("--port", "--tower-port")) from None
-        return _bind(settings, 0)
+            raise
+        return _bind(settings, 0, "tower_port")
 
 
 def _command(command: str, flags: Mapping[str, str]) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from belfry.kinds import Address, Choice, Directory, Duration, Names, Number, Switch, Text
+from belfry.kinds import Address, Choice, Directory, Duration, Names, Number, Switch, Text, Url
 
 KINDS: list[Any] = [
     Number(0, 65_535),
@@ -20,6 +20,7 @@ KINDS: list[Any] = [
     Names("[a-z]+", "words"),
     Directory(),
     Address(("sqlite",), "sqlite:///file", ("mysql",)),
+    Url(("http", "ws"), "a URL", "{port}"),
 ]
 
 
@@ -74,3 +75,42 @@ def test_names_are_kept_in_order_and_once() -> None:
 def test_a_scheme_of_later_says_so() -> None:
     with pytest.raises(ValueError, match="mysql: is not in this version"):
         Address(("sqlite",), "sqlite:///file", ("mysql",)).read("mysql://u@h/n")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://h",
+        "ws://h:1/ws",
+        "http://[::1]:8000/",
+        "http://h/behind/a/path",
+        "http://h:{port}",
+        "http://s-{port}.h/",
+    ],
+)
+def test_urls(url: str) -> None:
+    assert Url(("http", "ws"), "a URL", "{port}").read(url) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://h:99999", "a URL, with a port from 1 to 65,535"),
+        ("http://h:0", "a URL, with a port from 1 to 65,535"),
+        ("http://h:x", "a URL, with a port from 1 to 65,535"),
+        ("http://h/path?q", "a URL, with nothing behind"),
+        ("http://h/path#f", "a URL, with nothing behind"),
+        ("http://h:{port}", "a URL, without braces"),
+        ("http://[::1", "a URL"),
+        ("http://:80", ""),
+        ("https://h", ""),
+        ("http://h /", ""),
+        ("h:80", ""),
+        ("", ""),
+    ],
+)
+def test_no_urls(url: str, why: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  # the caller has the words where there are none
+        Url(("http",), "a URL").read(url)
+    assert str(caught.value).startswith(why)
+    assert bool(str(caught.value)) == bool(why)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from chat_world import house as chat_house
 from tower_world import House, house, until
 
 from belfry import verbs
@@ -17,10 +18,12 @@ from belfry.errors import Failed, Wrong
 from belfry.sources import read_settings
 from belfry.up import verify_by
 from bus.events import Order, Rollout
+from bus.memory import Exchange
 from chat.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 SECRET = "a secret of the tests, long enough for HS256"
 
@@ -207,5 +210,15 @@ async def test_no_tower_another_secret_or_something_else_there(monkeypatch: pyte
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     settings = read_settings("servers", {}, {"BELFRY_TOWER": f"http://127.0.0.1:{port}"})
-    with pytest.raises(Failed, match=r"BELFRY_TOWER \(variable\): no tower answers at http://127"):
+    says = rf"^BELFRY_TOWER \(variable\): no tower answers at http://127.0.0.1:{port}: nothing listens there; name"
+    with pytest.raises(Failed, match=says):
         await trio.to_thread.run_sync(verbs.run_servers, settings, {}, {"BELFRY_SECRET": SECRET})
+
+
+@pytest.mark.parametrize(("command", "flags"), [("servers", {}), ("cordon", {"server": "s1"}), ("rollout", {})])
+async def test_a_server_in_a_towers_place(tmp_path: Path, command: str, flags: dict[str, str]) -> None:
+    async with chat_house(tmp_path) as running:
+        url = f"http://127.0.0.1:{running.port}"
+        with pytest.raises(Wrong) as caught:
+            await run(House(Exchange(), running.port), command, **flags)
+    assert str(caught.value) == f"--tower (flag): {url} is a belfry server, not a tower; name a tower with --tower"

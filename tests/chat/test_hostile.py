@@ -125,6 +125,12 @@ TOO_LONG = "x" * HEAD_BYTES
 @case(CONTAINED, "h2c", 200, f"{PLAIN}Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n".encode())
 @case(CONTAINED, "the HTTP/2 preface", 400, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9))
 @case(CONTAINED, "garbage with an end", 400, bytes(range(256)) + b"\r\n\r\n")
+@case(
+    CONTAINED,
+    "a TLS hello on the plain port",
+    400,
+    bytes.fromhex("16030100c4010000c00303") + bytes(range(1, 190)),
+)
 @case(CONTAINED, "an empty head", 400, b"\r\n\r\n")
 @case(CONTAINED, "a header of blanks", 400, b"GET / HTTP/1.1\r\na:" + b" " * 8_000 + b"\0\r\n\r\n")
 @case(CONTAINED, "a header that is folded", 400, b"GET / HTTP/1.1\r\nHost: x\r\n y\r\n\r\n")
@@ -386,7 +392,6 @@ async def slow_head(data: bytes, status: int, belfry: House) -> None:
 
 
 @case(IN_TIME, "silence", b"")
-@case(IN_TIME, "a TLS hello on the plain port", bytes.fromhex("16030100c4010000c00303") + bytes(range(1, 190)))
 @case(IN_TIME, "garbage without an end", bytes(range(255, 0, -1)))
 @case(IN_TIME, "line feeds for line ends", b"GET /ws HTTP/1.1\nHost: x\n\n")
 async def no_head(data: bytes, belfry: House) -> None:

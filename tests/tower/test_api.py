@@ -232,6 +232,7 @@ async def read_to_end(stream: trio.SocketStream) -> bytes:
          b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n", b"401"),
         (b"GET /v1/assign HTTP/1.1\r\nHost: t\r\nContent-Length: -1\r\n\r\n", b"400"),
         (b"GET /healthz HTTP/1.1\r\nBad Header\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"400"),  # TLS
     ],
 )  # fmt: skip
 async def test_a_strange_request_costs_its_connection_only(sent: bytes, status: bytes) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from chat_world import house
+from tower_world import house as tower_house
 
 from belfry.audit import api
 from belfry.audit.address import Address
@@ -16,6 +18,7 @@ from tests.faults.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 TEST_TIMEOUT = 60.0  # seconds; a blink on an idle machine
 ME = Account("u", "t")
@@ -55,3 +58,17 @@ async def test_when_the_first_server_is_gone_another_one_is_asked(
         async with Api(gone, lambda: [served]) as asked:
             with pytest.raises(Unreachable):
                 await asked.greet()  # a wrong address is said at once
+
+
+async def test_a_tower_in_a_servers_place() -> None:
+    async with tower_house() as tower, Api(Address("127.0.0.1", tower.port, False)) as asked:
+        await asked.greet()
+        with pytest.raises(Unreachable) as caught:
+            await asked.guest("a")
+    assert str(caught.value) == f"{tower.url}: it is a tower, not a server; name a belfry server with --url"
+
+
+async def test_a_refusal_is_told_in_its_own_words(tmp_path: Path) -> None:
+    async with house(tmp_path, guests=False) as running, Api(Address("127.0.0.1", running.port, False)) as asked:
+        with pytest.raises(Unreachable, match=r"^http://[^ ]+: POST /v1/guests: [^{]+ \(403 guests_off\)$"):
+            await asked.guest("a")

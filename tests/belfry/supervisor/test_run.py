@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from belfry.errors import Wrong
+from belfry.errors import Failed, Wrong
 from belfry.sources import read_settings
 from belfry.supervisor.run import _command, _environ, given_listeners, run_fleet, run_up
+from tests.faults.process import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +65,14 @@ def test_sockets_for_another_process_are_not_ours() -> None:
     assert given_listeners({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "many"}) == {}
 
 
+def test_a_database_that_no_server_reaches_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+    flags = {"ports": f"{free_port()},{free_port()}", "db": f"mysql://u:p@127.0.0.1:{port}/x", "bus": "memory:"}
+    with pytest.raises(Failed, match=f"127.0.0.1:{port}"):
+        run_fleet(read_settings("fleet", flags, {}), flags, {"BELFRY_SECRET": SECRET})
+    assert capfd.readouterr().err == ""  # no server was started that would say it, too
+
+
 def test_the_servers_command_line() -> None:
     flags = {"port": "8000", "guests": "no", "server_id": "a"}
     assert _command("serve", flags)[1:] == ["-m", "belfry", "serve", "--port=8000", "--no-guests", "--server-id=a"]
@@ -83,15 +92,36 @@ def test_a_fleet_without_ports_or_with_one_file_for_two() -> None:
         run_fleet(read_settings("fleet", flags, {}), flags, {"BELFRY_SECRET": SECRET})
 
 
+def test_one_port_for_a_server_and_its_tower(tmp_path: Path) -> None:
+    for source in ({"port": "18110", "tower_port": "18110"}, {"tower_port": "8000"}):
+        flags = source | {"data": str(tmp_path)}
+        port = source["tower_port"]
+        with pytest.raises(Wrong, match=rf"^--tower-port \(flag\): --port and --tower-port are both {port}; give two$"):
+            run_up(read_settings("up", flags, {}), flags, {})
+
+
+@pytest.mark.parametrize(("ports", "left"), [("18300", 58), ("8001,18300", 58), ("443", 60)])
+def test_an_id_that_is_too_long_with_the_port_behind_it(ports: str, left: int) -> None:
+    flags = {"ports": ports, "db": "mysql://u:p@127.0.0.1:1/x", "bus": "memory:", "server_id": "x" * (left + 1)}
+    with pytest.raises(Wrong, match=rf"^--server-id \(flag\): `belfry fleet` appends -\d+ .* with at most {left}$"):
+        run_fleet(read_settings("fleet", flags, {}), flags, {"BELFRY_SECRET": SECRET})
+    # Of the length that is left the id is fine, and the port is what is looked at next.
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        flags |= {"ports": str(taken.getsockname()[1])}
+        flags |= {"server_id": "x" * (63 - len(flags["ports"]))}
+        with pytest.raises(Wrong, match="is taken"):
+            run_fleet(read_settings("fleet", flags, {}), flags, {"BELFRY_SECRET": SECRET})
+
+
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         flags = {"port": port, "data": str(tmp_path)}
-        with pytest.raises(Wrong, match=port):
+        with pytest.raises(Wrong, match=rf"^--port \(flag\): port {port} .* choose another port: --port \d+$"):
             run_up(read_settings("up", flags, {}), flags, {})
         flags = {"port": "0", "tower_port": port, "data": str(tmp_path)}
-        with pytest.raises(Wrong, match=f"--tower-port.*{port}"):
+        with pytest.raises(Wrong, match=rf"^--tower-port \(flag\): port {port} .*: --tower-port \d+$"):
             run_up(read_settings("up", flags, {}), flags, {})
         flags = {"ports": port, "db": "mysql://u:p@127.0.0.1:1/x", "bus": "memory:"}
-        with pytest.raises(Wrong, match=port):
+        with pytest.raises(Wrong, match=rf"^--ports \(flag\): port {port} .* stop it, or choose another port$"):
             run_fleet(read_settings("fleet", flags, {}), flags, {"BELFRY_SECRET": SECRET})
