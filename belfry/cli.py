@@ -49,7 +49,7 @@ class Command:
     says: str
     run: Run
     own: tuple[Flag, ...] = ()
-    subject: str = ""  # the flag that a first word without one stands for: `belfry kick u_ada`
+    subject: str = ""  # the flag that a word without one stands for: `belfry kick u_ada`
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,11 +90,9 @@ def _run(argv: list[str], environ: Mapping[str, str]) -> int:
         print("\n".join([f"usage: belfry {argv[0]} VERB [flags]", "", *briefs]))
         return OK
     command, rest = _command(argv)
-    if command.subject and rest and not rest[0].startswith("-"):
-        rest.insert(0, f"--{command.subject}")
-    flags = parse(command.name, command.own, rest)
+    flags = parse(command.name, command.own, rest, command.subject)
     if flags is None:
-        print(help_text(command.name, command.says, command.own), end="")
+        print(help_text(command.name, command.says, command.own, command.subject), end="")
         return OK
     for warning in warnings(environ):
         _say("belfry: warning:", YELLOW, warning)
@@ -127,7 +125,7 @@ def _command(argv: list[str]) -> tuple[Command, list[str]]:
     if argv[0].startswith("-"):
         raise Wrong(f"{argv[0]} (flag) stands before the command; write: belfry COMMAND {argv[0]}, e.g. belfry up")
     known = dict.fromkeys([name.split()[0] for name in names] + ["audit"])
-    near = suggestion(argv[0], known) or f"; there are {', '.join(known)}"
+    near = suggestion(argv[0].lower(), known) or f"; there are {', '.join(known)}"
     raise Wrong(f'"{argv[0]}" (argument) is no command{near}')
 
 
@@ -269,16 +267,20 @@ COMMANDS = (
             "SIGTERM or Ctrl-C stops it whole; a second one stops it at once.", _up),
     Command("serve", "one server, on the database and bus that you name",
             "Run one server on a database and a bus that you name. It needs a secret in BELFRY_SECRET, or in the file "
-            "that BELFRY_SECRET_FILE names; guests are off unless you allow them.", _serve),
+            "that BELFRY_SECRET_FILE names; guests are off unless you allow them. SIGTERM, Ctrl-C and the end of its "
+            "terminal drain it. It is not redeployed by SIGHUP: `belfry fleet` and `belfry up` are. For example: "
+            "belfry serve --db mysql://user:password@db/belfry --bus kafka://broker:9092", _serve),
     Command("fleet", "a server a port, kept alive, redeployed by SIGHUP",
             "Run one `belfry serve` on each of --ports and keep them alive. SIGHUP redeploys them one after the other "
             "with the code that is on the disk then: the new process takes the open connections over. SIGTERM stops "
-            "all.",
+            "all. For example: belfry fleet --ports 8001,8002 --db mysql://user:password@db/belfry "
+            "--bus kafka://broker:9092",
             _fleet),
     Command("tower", "the fleet's controller, with its dashboard",
             "Watch a fleet, tell clients and balancers where to go, pace drains, and pass the operator's verbs on. It "
             "needs the servers' bus, their secret in BELFRY_SECRET, and best their database. Two at once agree; with "
-            "none the fleet goes on.", _tower),
+            "none the fleet goes on. For example: belfry tower --db mysql://user:password@db/belfry "
+            "--bus kafka://broker:9092", _tower),
     Command("servers", "the fleet's servers: state, version, load",
             "Print the servers that a tower knows. What is wrong goes to stderr.", _servers,
             (JSON, Flag("watch", "", "print it anew each 2 s, until Ctrl-C"))),
@@ -292,7 +294,8 @@ COMMANDS = (
             "it cordoned, to be stopped. The command watches until it is over; Ctrl-C stops watching, not the drain. "
             "Exit code 1 when the drain was aborted.", _drain,
             (SERVER, Flag("rate", "N", "clients a second (default: what the others can well take)"),
-             Flag("deadline", "TIME", "everybody must have left by then (default: the server's own)"),
+             Flag("deadline", "TIME",
+                  "everybody must have left by then: seconds, or 90s, 15m (default: the server's own)"),
              Flag("force", "", "also when no other server takes clients"),
              Flag("dry", "", "only say what would happen"), JSON), "server"),
     Command("abort", "end a drain; who is still there stays", "belfry abort ID ends a drain.", _order("abort"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from belfry.errors import FAILED, OK, Failed, Wrong
 from chat.handover.lock import NoLock
-from db.errors import StoreError, StoreUnavailable
+from db.errors import StoreError, StoreUnavailable, StoreUnusable
 from db.lock import DirectoryLock
 from db.migrations import Status, migrate_sqlite, migrations, status_sqlite
 from db.url import BadUrl, MysqlUrl, SqliteUrl, parse_url
@@ -34,6 +34,7 @@ class Place:
 
     path: Path
     words: str
+    made: bool = False  # whether its directory is made when it is missing: a data directory is, another one is not
 
     def __str__(self) -> str:
         return str(self.path)
@@ -66,7 +67,7 @@ class Remote:
 def place_of(settings: Settings) -> Place | Remote:
     """The database the settings name: --db's, else belfry.db in --data. Raises Wrong."""
     if "db" not in settings.values or settings["db"] is None:
-        return Place(settings["data"] / FILE_NAME, settings.origins["data"].words)
+        return Place(settings["data"] / FILE_NAME, settings.origins["data"].words, made=True)
     words = settings.origins["db"].words
     try:
         url = parse_url(settings["db"])
@@ -187,7 +188,7 @@ def run_status(settings: Settings, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(_as_json(place, status)))
     else:
-        print(f"{place}: {verdict(status, remote=isinstance(place, Remote))}")
+        print(f"{place}: {verdict(status, place)}")
         for one in status.applied:
             print(f"  {one.version:04} {one.name:<30} {one.at:%Y-%m-%d %H:%M:%S} UTC")
         for missing in status.pending:
@@ -213,28 +214,35 @@ def need_database(place: Place | Remote) -> None:
 
 
 def status_of(place: Place | Remote) -> Status:
-    """What the database has and lacks; before its directory is made it has nothing. Blocks. Raises StoreError."""
+    """What the database has and lacks; before a data directory is made it has nothing. Blocks. Raises StoreError."""
     if isinstance(place, Remote):
         import trio
 
         from db.mysql_migrations import status_mysql
 
         return trio.run(status_mysql, place.url)
-    if not place.directory.exists():
-        return Status((), migrations("sqlite"), ())
-    return status_sqlite(place.path)
+    try:
+        there = place.directory.exists()
+        place.path.exists()  # may it be looked at?
+    except OSError as error:
+        raise StoreUnusable(f"{place.path}: {error.strerror}; be who may read it, or name another place") from None
+    if there:
+        return status_sqlite(place.path)
+    if not place.made:
+        raise StoreUnusable(f"the directory {place.directory} does not exist; create it")
+    return Status((), migrations("sqlite"), ())
 
 
-def verdict(status: Status, *, remote: bool = False) -> str:
+def verdict(status: Status, place: Place | Remote) -> str:
     """The state of a schema in a few words, with what to do."""
     if status.too_new:
         return f"schema {status.newer[-1].version} is from a newer Belfry; run that version"
     if status.newer:
         return f"schema {status.newer[-1].version}, from a newer Belfry that only added to it; this version runs on it"
     if status.pending and not status.applied:
-        if remote:
+        if isinstance(place, Remote):
             return "no tables yet; `belfry serve` or `belfry db migrate` makes them"
-        return "no database yet; `belfry up` or `belfry db migrate` makes it"
+        return f"no database yet; `belfry {'up' if place.made else 'serve'}` or `belfry db migrate` makes it"
     if status.pending:
         return f"{len(status.pending)} migrations pending; `belfry db migrate` applies them"
     return f"schema {status.applied[-1].version}, up to date"

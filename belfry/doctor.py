@@ -68,7 +68,7 @@ def examine(settings: Settings, environ: Mapping[str, str]) -> Iterator[Check]:
     yield files(settings["connections"], file_limit())
     yield clock()
     if isinstance(place, Place):
-        yield disk(place.directory)
+        yield disk(place.directory, made=place.made)
         yield file_system(place.directory, Path("/proc/self/mountinfo"))
         yield durability(place)
     else:
@@ -115,9 +115,13 @@ def clock(
     return Check("clock", "ok", f"{today:%Y-%m-%d %H:%M:%S} UTC and steady")
 
 
-def disk(directory: Path) -> Check:
-    """Whether there is room for messages: when it is full, sends are refused."""
+def disk(directory: Path, *, made: bool) -> Check:
+    """Whether there is room for messages: when it is full, sends are refused. `made`: a missing directory is made."""
     there = _existing(directory)
+    if os.path.lexists(directory) and not directory.is_dir():
+        return Check("disk", "fail", f"{directory} is not a directory", "name another")
+    if there != directory.absolute() and not made:
+        return Check("disk", "fail", f"{directory} does not exist", "create it")
     if not os.access(there, os.W_OK | os.X_OK):
         return Check("disk", "fail", f"{there} is not writable for this user", "change its owner, or name another")
     free = shutil.disk_usage(there).free
@@ -145,15 +149,17 @@ def file_system(directory: Path, mounts: Path) -> Check:
 
 def durability(place: Place) -> Check:
     """Whether the database, opened as a server opens it, keeps every commit through a power cut."""
-    if not place.path.exists():
-        return Check("durability", "ok", f"no database at {place.path} yet; it will be WAL with synchronous FULL")
     try:
+        if not place.path.exists():
+            return Check("durability", "ok", f"no database at {place.path} yet; it will be WAL with synchronous FULL")
         status_sqlite(place.path)  # another program's database must not be touched
         with closing(connect(place.path, "write")) as connection:
             ((mode,),) = connection.execute("PRAGMA journal_mode").fetchall()
             ((level,),) = connection.execute("PRAGMA synchronous").fetchall()
     except StoreError as error:
         return Check("durability", "fail", str(error))
+    except OSError as error:
+        return Check("durability", "fail", f"{place.path}: {error.strerror}", "be who may read it, or name another")
     says = (
         f"journal_mode {mode}, synchronous {('OFF', 'NORMAL', 'FULL', 'EXTRA')[level]}, SQLite {sqlite3.sqlite_version}"
     )
@@ -169,7 +175,7 @@ def schema(place: Place | Remote) -> Check:
     except StoreError as error:
         return Check("schema", "fail", str(error))
     level: Level = "fail" if status.too_new else "warn" if status.pending and status.applied else "ok"
-    return Check("schema", level, verdict(status, remote=not isinstance(place, Place)))
+    return Check("schema", level, verdict(status, place))
 
 
 def secrets(settings: Settings, environ: Mapping[str, str]) -> Iterator[Check]:
@@ -212,9 +218,16 @@ def port(host: str, number: int, place: Place | Remote) -> Check:
 def _existing(directory: Path) -> Path:
     """The directory, or the nearest one above it that exists."""
     directory = directory.absolute()
-    while not directory.exists():
+    while not _exists(directory):
         directory = directory.parent
     return directory
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # behind a directory that may not be entered, or a name that is too long
+        return False
 
 
 def _mounted(directory: Path, mounts: Path) -> str | None:

@@ -16,7 +16,7 @@ from belfry.settings import BY_NAME, FILE_VARIABLE, GROUPS, Setting, settings_of
 from belfry.sources import REFUSED, SECRET_PLACE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 WIDTH = 100  # columns of --help; narrower terminals wrap, wider ones do not make lines that are hard to read
 COLUMN = 32  # where the explanations start
@@ -40,11 +40,14 @@ class Flag:
 CONFIG = Flag("config", "FILE", f"a TOML file with settings, its keys as the flags with _ for - [{FILE_VARIABLE}]")
 
 
-def parse(command: str, own: Sequence[Flag], argv: Sequence[str]) -> dict[str, str] | None:
-    """The texts of the flags given, by name; a switch is "yes" or "no". None asks for help. Raises Wrong."""
+def parse(command: str, own: Sequence[Flag], argv: Sequence[str], subject: str = "") -> dict[str, str] | None:
+    """The texts of the flags given, by name; a switch is "yes" or "no". None asks for help. Raises Wrong.
+
+    `subject` is the flag that a word without one stands for, wherever it stands: `belfry kick --ban u_ada`.
+    """
     takes, switches = _spellings(command, own)
     found: dict[str, str] = {}
-    rest = list(argv)
+    rest, before = list(argv), ""
     while rest:
         word = rest.pop(0)
         if word in HELP:
@@ -52,21 +55,32 @@ def parse(command: str, own: Sequence[Flag], argv: Sequence[str]) -> dict[str, s
         flag, equals, value = word.partition("=")
         if flag in switches:
             if equals:
-                raise Wrong(f"{flag} (flag) takes no value; it is {flag} alone")
+                raise Wrong(f"{flag} (flag) takes no value; {_alone(flag, switches)}")
             name, value = switches[flag]
             found[name] = value
         elif flag in takes:
             if not equals and (not rest or rest[0].startswith("--")):
                 raise Wrong(f"{flag} (flag) needs a value; give {_right(takes[flag])}")
             found[takes[flag]] = value if equals else rest.pop(0)
+        elif subject and subject not in found and not word.startswith("-"):
+            found[subject] = word
+        elif before in switches and not subject and not word.startswith("-"):
+            raise Wrong(f'"{word}" (argument): {before} (flag) takes no value; {_alone(before, switches)}')
         else:
-            raise Wrong(_unknown(command, word, flag, [*takes, *switches]))
+            raise Wrong(_unknown(command, word, flag, [*takes, *switches], subject))
+        before = word
     return found
 
 
-def help_text(command: str, says: str, own: Sequence[Flag]) -> str:
+def usage(command: str, own: Sequence[Flag], subject: str = "") -> str:
+    """How a command is called: its name, what it is about, and that flags follow."""
+    about = next((f" {flag.metavar}" for flag in own if flag.name == subject), "")
+    return f"belfry {command}{about} [flags]"
+
+
+def help_text(command: str, says: str, own: Sequence[Flag], subject: str = "") -> str:
     """What `belfry COMMAND --help` prints."""
-    lines = [f"usage: belfry {command} [flags]", "", *textwrap.wrap(says, WIDTH)]
+    lines = [f"usage: {usage(command, own, subject)}", "", *textwrap.wrap(says, WIDTH)]
     if own:
         lines += ["", "Flags:"]
         for flag in own:
@@ -105,7 +119,13 @@ def _right(name: str) -> str:
     return BY_NAME[name].kind.right if name in BY_NAME else "one after it"
 
 
-def _unknown(command: str, word: str, flag: str, known: Sequence[str]) -> str:
+def _alone(flag: str, switches: Mapping[str, tuple[str, str]]) -> str:
+    """How a switch is written."""
+    off = f"--no-{flag[2:]}"
+    return f"it is {flag}, or {off} to turn it off" if off in switches else f"it is {flag} alone"
+
+
+def _unknown(command: str, word: str, flag: str, known: Sequence[str], subject: str) -> str:
     verb = command.split()[0]
     if flag in SECRETS:
         return f"{flag} (flag): everybody on this machine can read a command line; {SECRET_PLACE}"
@@ -115,6 +135,8 @@ def _unknown(command: str, word: str, flag: str, known: Sequence[str]) -> str:
             return f"{flag} (flag): {why}"
         others = " and ".join(f"`belfry {other}`" for other in setting.commands)
         return f"{flag} (flag) is not for `belfry {command}`; it is for {others}"
+    if not flag.startswith("-") and subject:
+        return f'"{word}" (argument) is one too many; `belfry {command}` takes one {subject}'
     if not flag.startswith("-"):
         return f'"{word}" (argument) is one too many; `belfry {command}` takes flags only: belfry {command} --help'
     near = suggestion(flag, known) or f"; `belfry {command} --help` lists them"
@@ -129,7 +151,7 @@ def _head(setting: Setting) -> str:
 
 def _tail(setting: Setting, command: str) -> str:
     unit = f" {setting.unit}" if setting.unit else ""
-    return f"{setting.help} (default {setting.show_default(command)}{unit}) [{setting.variable}]"
+    return f"{setting.help} (default {setting.show_default(command.split()[0])}{unit}) [{setting.variable}]"
 
 
 def _entry(head: str, tail: str) -> list[str]:

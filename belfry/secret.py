@@ -57,8 +57,11 @@ def needed_secret(environ: Mapping[str, str]) -> Secret:
 def kept_secret(directory: Path) -> Secret | None:
     """The secret that `belfry up` keeps in its data directory, None if there is none yet. Raises Wrong."""
     path = directory / FILE_NAME
-    if not path.exists():
-        return None
+    try:
+        if not path.exists():
+            return None
+    except OSError as error:
+        raise Wrong(f"{path}: {error.strerror}; be who may read {directory}, or name another one with --data") from None
     return _read(path, str(path))
 
 

@@ -41,7 +41,7 @@ def run_token(settings: Settings, flags: Mapping[str, str], environ: Mapping[str
         raise Wrong(f"--user (flag): {refusal.message}") from None
     user_id = flags.get("id") or id_of(name)
     if not ID.fullmatch(user_id):
-        raise Wrong("--id (flag) does not fit; give 1-64 visible ASCII characters without spaces")
+        raise Wrong(f'--id (flag): "{user_id[:60]}" does not fit; give 1-64 visible ASCII characters without spaces')
     print(Tokens(secret.key).issue(user_id, name, ttl, admin="admin" in flags))
     return OK
 

@@ -50,7 +50,8 @@ def test_version(word: str, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("command", [command.name for command in COMMANDS])
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command.split(), "--help"]) == 0
-    assert capsys.readouterr().out.startswith(f"usage: belfry {command} [flags]\n")
+    about = " ID" if command in ("cordon", "uncordon", "drain", "abort", "kick") else ""
+    assert capsys.readouterr().out.startswith(f"usage: belfry {command}{about} [flags]\n")
 
 
 def test_a_command_of_verbs_tells_them(capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,6 +93,12 @@ def test_a_command_of_verbs_tells_them(capsys: pytest.CaptureFixture[str]) -> No
         (["up", "--public-url", "http://h:{port}"], "--public-url (flag): only `belfry fleet` fills {port} in"),
         (["serve", "--db", "sqlite:///x", "--bus", "memory:", "--public-url", "http://h:{port}"], "fills {port} in"),
         (["token"], "needs --user NAME"),
+        (["UP"], "did you mean up?"),
+        (["cordon", "s1", "s2"], '"s2" (argument) is one too many; `belfry cordon` takes one server'),
+        (["kick", "u_ada", "--ban", "u_bob"], '"u_bob" (argument) is one too many; `belfry kick` takes one user'),
+        (["db", "status", "--db", "sqlite:////nowhere/b.db"], "the directory /nowhere does not exist; create it"),
+        (["db", "status", "--data", "x" * 300], "File name too long"),
+        (["token", "--user", "Ada", "--data", "x" * 300], "/secret: File name too long"),
         (["audit", "--clent", "3"], "--clent (flag) is not known; did you mean --clients?"),
         (["audit", "3"], '"3" (argument) is one too many'),
         (["audit", "--clients", "x"], '--clients (flag): "x" does not fit; give a whole number'),
@@ -100,6 +107,11 @@ def test_a_command_of_verbs_tells_them(capsys: pytest.CaptureFixture[str]) -> No
 )
 def test_mistakes(argv: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert line in refused(capsys, *argv)
+
+
+def test_help_tells_a_verbs_own_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rollout", "status", "--help"]) == 0
+    assert "(default http://127.0.0.1:8900)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_unknown_variable_is_a_warning(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from belfry import doctor
-from belfry.database import place_of, run_migrate
+from belfry.database import Place, place_of, run_migrate
 from belfry.files import OWN_FILES
 from belfry.listen import bind
 from belfry.secret import made_secret
@@ -28,6 +28,9 @@ NOW = 1_800_000_000.0  # 2027
 
 def told(data: Path, **flags: str) -> Settings:
     return read_settings("doctor", {"data": str(data), "port": "0"} | flags, {})
+
+
+LONG = "x" * 300  # what may not even be asked for, as what is behind a directory that may not be entered
 
 
 def test_open_files() -> None:
@@ -63,7 +66,22 @@ def test_clock() -> None:
 @pytest.mark.parametrize(("free", "level"), [(2**20, "fail"), (500 * 2**20, "warn"), (2**40, "ok")])
 def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, level: str) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2**41, 2**41 - free, free))
-    assert doctor.disk(tmp_path / "not" / "yet").level == level
+    assert doctor.disk(tmp_path / "not" / "yet", made=True).level == level
+    assert doctor.disk(tmp_path, made=False).level == level
+
+
+def test_a_directory_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("file", "loop"):
+        check = doctor.disk(tmp_path / name, made=True)
+        assert (check.level, check.says) == ("fail", f"{tmp_path / name} is not a directory")
+    check = doctor.disk(tmp_path / "not", made=False)
+    assert (check.level, check.says, check.do) == ("fail", f"{tmp_path / 'not'} does not exist", "create it")
+    place = Place(tmp_path / LONG / "belfry.db", "--data (flag)", made=True)
+    assert doctor.disk(place.directory, made=True).level == "ok"
+    for check in (doctor.durability(place), doctor.schema(place)):
+        assert (check.level, "File name too long" in check.says) == ("fail", True)
 
 
 @pytest.mark.parametrize(

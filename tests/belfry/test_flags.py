@@ -31,6 +31,14 @@ def test_flags(argv: list[str], found: dict[str, str]) -> None:
     assert parse("up", OWN, argv) == found
 
 
+@pytest.mark.parametrize("argv", [["s1", "--port", "1"], ["--port", "1", "s1"], ["--admin", "s1", "--port=1"]])
+def test_a_word_without_a_flag_is_the_subject_wherever_it_stands(argv: list[str]) -> None:
+    own = (*OWN, Flag("server", "ID", "which"))
+    found = parse("up", own, argv, "server")
+    assert found is not None
+    assert (found["server"], found["port"]) == ("s1", "1")
+
+
 @pytest.mark.parametrize("word", ["-h", "--help"])
 def test_help_is_asked_for(word: str) -> None:
     assert parse("up", OWN, ["--port", "1", word]) is None
@@ -45,7 +53,8 @@ def test_help_is_asked_for(word: str) -> None:
         ("up", ["-p", "1"], "-p (flag) is not known"),
         ("up", ["--port"], "--port (flag) needs a value; give a whole number from 0 to 65,535"),
         ("up", ["--port", "--host", "x"], "--port (flag) needs a value"),
-        ("up", ["--guests=no"], "--guests (flag) takes no value"),
+        ("up", ["--guests=no"], "--guests (flag) takes no value; it is --guests, or --no-guests to turn it off"),
+        ("up", ["--guests", "no"], '"no" (argument): --guests (flag) takes no value; it is --guests, or --no-guests'),
         ("up", ["8000"], '"8000" (argument) is one too many; `belfry up` takes flags only'),
         ("up", ["--db", "x"], "`belfry serve` takes --db"),
         ("serve", ["--data", "x"], "`belfry up` takes --data"),

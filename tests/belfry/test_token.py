@@ -46,7 +46,7 @@ def test_an_admins_token_from_the_data_directorys_secret(tmp_path: Path, capsys:
         ({"user": "Ada", "ttl": "soon"}, r'--ttl \(flag\): "soon" does not fit'),
         ({"user": "\n"}, r"--user \(flag\): "),
         ({"user": "x" * 41}, r"--user \(flag\): "),
-        ({"user": "Ada", "id": "a b"}, r"--id \(flag\) does not fit"),
+        ({"user": "Ada", "id": "a b"}, r'--id \(flag\): "a b" does not fit'),
     ],
 )
 def test_mistakes(flags: dict[str, str], line: str) -> None:
