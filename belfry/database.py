@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -89,7 +90,8 @@ def make_directory(settings: Settings) -> None:
         raise Wrong(f"{lead}{directory} is a file; give a directory") from None
     except OSError as error:
         why = error.strerror or "unknown error"
-        raise Wrong(f"{lead}cannot write to {directory} ({why}); change its owner, or give another --data") from None
+        mend = "change its owner, or give" if error.errno in (errno.EACCES, errno.EPERM) else "give"
+        raise Wrong(f"{lead}cannot write to {directory} ({why}); {mend} another --data") from None
 
 
 class DirectoryWriter:

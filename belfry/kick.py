@@ -48,7 +48,9 @@ def run_kick(settings: Settings, flags: Mapping[str, str], environ: Mapping[str,
     secret = given_secret(environ) or kept(settings)
     token = Tokens(secret.key).issue(WHO, "operator", TOKEN_TTL, admin=True)
     headers = {"Authorization": f"Bearer {token}"}
-    address = f"{url}/v1/users/{quote(user_id, safe='')}"
+    # A segment of dots alone would be taken for the way up, unless its dots are written out.
+    quoted = quote(user_id, safe="") if user_id.strip(".") else "%2E" * len(user_id)
+    address = f"{url}/v1/users/{quoted}"
     try:
         if "unban" in flags:
             answer = httpx.delete(f"{address}/ban", headers=headers, timeout=TIMEOUT)

@@ -73,8 +73,10 @@ class DirectoryLock:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
+            mend = "create it" if isinstance(error, FileNotFoundError) else "remove it, change its owner"
+            what = directory if isinstance(error, FileNotFoundError) else path
             raise StoreUnusable(
-                f"the data directory {directory} cannot be used ({error.strerror}): create it or change its owner"
+                f"{what} cannot be used ({error.strerror}): {mend}, or name another directory"
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -41,8 +41,8 @@ class UserRoutes:
 
     def routes(self) -> Blueprint:
         routes = Blueprint("users", __name__)
-        routes.add_url_rule("/users/<user_id>/kick", "kick", self.kick, methods=["POST"])
-        routes.add_url_rule("/users/<user_id>/ban", "unban", self.unban, methods=["DELETE"])
+        routes.add_url_rule("/users/<path:user_id>/kick", "kick", self.kick, methods=["POST"])
+        routes.add_url_rule("/users/<path:user_id>/ban", "unban", self.unban, methods=["DELETE"])
         require_token(routes, self._tokens)
         return routes
 

@@ -24,6 +24,19 @@ def kick(flags: dict[str, str], environ: dict[str, str] = ENVIRON) -> int:
     return run_kick(read_settings("kick", flags, environ), flags, environ)
 
 
+@pytest.mark.parametrize("user", ["a/b", "..", ".", "a?b#c%2F", "x/kick"])
+async def test_ids_that_an_address_would_take_apart(
+    tmp_path: Path, user: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with house(tmp_path) as running:
+        url = f"http://127.0.0.1:{running.port}"
+        client = await running.client(user, "lobby")
+        assert await trio.to_thread.run_sync(kick, {"user": user, "url": url}) == 0
+        assert (await client.hear_close()).code == 4501
+        assert await trio.to_thread.run_sync(kick, {"user": user, "url": url, "unban": "yes"}) == 0
+    assert f"{user} was sent away; 1 socket closed" in capsys.readouterr().err
+
+
 async def test_kick_ban_and_unban(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with house(tmp_path) as running:
         url = f"http://127.0.0.1:{running.port}"

@@ -36,7 +36,7 @@ async def test_it_is_served_to_everybody(house, api):
 async def test_it_has_every_route_of_the_api(house, api):
     hidden = {"/v1/openapi.json", "/v1/docs"}
     routes = {
-        (re.sub("<(.+?)>", r"{\1}", rule.rule), method.lower())
+        (re.sub("<(?:path:)?(.+?)>", r"{\1}", rule.rule), method.lower())
         for rule in house.app.url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
         if rule.rule.startswith("/v1/") and rule.rule not in hidden
