@@ -6,13 +6,14 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from typing import TYPE_CHECKING
 
 import msgspec
 import trio
 from msgspec import Struct
 
-from belfry.supervisor.child import Child
+from belfry.supervisor.child import POLL, Child
 from chat.handover.channel import Channel
 
 if TYPE_CHECKING:
@@ -87,19 +88,31 @@ def before(environ: MutableMapping[str, str]) -> State | None:
 
 
 async def can_begin(logger: structlog.stdlib.BoundLogger) -> bool:
-    """Whether the code on the disk is one that a supervisor can begin with; else this one stays, and says so."""
+    """Whether the code on the disk is one that a supervisor can begin with; else this one stays, and says so.
+
+    Without a thread, which trio's own way to run a process leaves behind for ten seconds: a signal that comes while the
+    main thread has it blocked, for the exec, would go to that one, and end the process or be lost.
+    """
     command = [sys.executable, "-c", "import belfry.supervisor.run, belfry.cli"]
     try:
-        with trio.fail_after(CHECK_TIMEOUT):
-            done = await trio.run_process(
-                command, capture_stdout=True, capture_stderr=True, check=False, stdin=subprocess.DEVNULL
-            )
+        with (
+            tempfile.TemporaryFile() as said,
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said) as process,  # noqa: ASYNC220
+        ):
+            try:
+                with trio.fail_after(CHECK_TIMEOUT):
+                    while process.poll() is None:  # noqa: ASYNC110  # nothing wakes us
+                        await trio.sleep(POLL)
+            finally:
+                process.kill()
+            said.seek(0)
+            lines = said.read().decode(errors="replace").strip().splitlines()
     except (OSError, trio.TooSlowError) as error:
         why = str(error) or f"it was not imported within {CHECK_TIMEOUT:g} s"
     else:
-        if done.returncode == 0:
+        if process.returncode == 0:
             return True
-        why = (done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        why = (lines or [f"exit code {process.returncode}"])[-1]
     logger.error(f"the supervisor itself stays at its old code, the new one cannot be imported: {why}")
     return False
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +20,12 @@ from chat.handover.channel import Channel
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+THREADS = """\
+import os, structlog, trio
+from belfry.supervisor import again
+print(trio.run(again.can_begin, structlog.get_logger()), len(os.listdir("/proc/self/task")))
+"""
 
 
 def logger() -> Any:
@@ -70,3 +78,9 @@ async def test_code_that_cannot_be_imported_is_not_begun_with(
 
 async def test_the_code_that_is_there_can_be_begun_with() -> None:
     assert await again.can_begin(logger())
+
+
+def test_no_thread_is_left_that_would_take_signals_while_the_main_one_has_them_blocked() -> None:
+    """In a process of its own: elsewhere a thread that waits for work would be used once more."""
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True 1\n", done.stderr
