@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 Cut = Literal["before", "after"]  # the statement never arrives; it arrives, and its answer never comes back
 
+# Of MySQL's protocol: how an error begins, that more answers follow, how many bytes of a number are behind its first.
+ERROR, MORE, LENGTHS = 0xFF, 0x08, {0xFC: 2, 0xFD: 3, 0xFE: 8}
+
 
 class Proxy:
     """Listens on `port` while `run` runs."""
@@ -59,11 +62,30 @@ class Proxy:
     async def _down(
         self, server: trio.SocketStream, client: trio.SocketStream, asked: trio.Event, done: Callable[[], None]
     ) -> None:
+        unsaid = bytearray()
         try:
             async for data in server:
-                if asked.is_set():
+                if not asked.is_set():
+                    await client.send_all(data)
+                    continue
+                # The packet holds more statements than COMMIT; cut off before it is answered, none of them may be done.
+                unsaid += data
+                if _is_whole(bytes(unsaid)):
                     break
-                await client.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         done()
+
+
+def _is_whole(answers: bytes) -> bool:
+    """Whether the last of several answers, each OK or an error, is among them."""
+    while len(answers) >= 4 and len(answers) >= (end := 4 + int.from_bytes(answers[:3], "little")):
+        answer, answers = answers[4:end], answers[end:]
+        if answer[0] == ERROR:
+            return True
+        at = 1
+        for _ in range(2):  # how many rows, and the insert id: numbers of one byte, or of so many behind it
+            at += 1 + LENGTHS.get(answer[at], 0)
+        if not answer[at] & MORE:
+            return True
+    return False
