@@ -218,7 +218,7 @@ async def test_arrivals_are_told_together(tmp_path: Path) -> None:
 async def test_a_reconnect_is_no_news_and_a_leave_is(tmp_path: Path, fast_clock: MockClock) -> None:
     async with house(tmp_path) as belfry:
         bob, ada = await belfry.client("bob", ROOM), await belfry.client("ada", ROOM)
-        await bob.hear("presence")
+        await bob.hear("presence", count=2)
         await bob.hear_all(1.0)
         for _ in range(3):
             await ada.leave()
