@@ -119,7 +119,7 @@ def _command(argv: list[str]) -> tuple[Command, list[str]]:
         choice = " or ".join(f"`belfry {argv[0]} {one}`" for one in verbs)
         if not verb:
             raise Wrong(f"`belfry {argv[0]}` needs a verb: {choice}")
-        raise Wrong(f'"{verb}" (argument) is no verb of `belfry {argv[0]}`{suggestion(verb, verbs)}; give {choice}')
+        raise Wrong(f'"{verb}" (argument) is no verb of `belfry {argv[0]}`; give {choice}{suggestion(verb, verbs)}')
     if argv[0] in names:
         return names[argv[0]], argv[1:]
     if argv[0].startswith("-"):
@@ -148,7 +148,7 @@ def _of_argparse(message: str, usage: str) -> str:
     """A complaint of argparse in our words; its flags are those of the usage."""
     if message.startswith("unrecognized arguments: "):
         flag = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
-        near = suggestion(flag, re.findall(r"--[a-z-]+", usage)) or "; `belfry audit --help` lists them"
+        near = suggestion(flag, re.findall(r"--[a-z-]+", usage), "--") or "; `belfry audit --help` lists them"
         return f"{flag} (flag) is not known{near}" if flag.startswith("-") else f'"{flag}" (argument) is one too many'
     return re.sub(r"^argument (\S+): ", r"\1 (flag): ", message) + "; belfry audit --help"
 

@@ -25,10 +25,14 @@ class Failed(Exception):
     """It could not be done now and may work later; str() is one line."""
 
 
-def suggestion(word: str, names: Iterable[str]) -> str:
-    """`; did you mean "port"?` for the nearest of names, or nothing when none is near."""
-    near = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+def suggestion(word: str, names: Iterable[str], prefix: str = "") -> str:
+    """`; did you mean port?` for the nearest of names, or nothing when none is near; it ends a line.
+
+    A prefix that all have, the word too, makes nothing near.
+    """
+    rest = {name.removeprefix(prefix): name for name in names}
+    near = difflib.get_close_matches(word.removeprefix(prefix), list(rest), n=1, cutoff=0.6)
+    return f"; did you mean {rest[near[0]]}?" if near else ""
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -139,7 +139,7 @@ def _unknown(command: str, word: str, flag: str, known: Sequence[str], subject: 
         return f'"{word}" (argument) is one too many; `belfry {command}` takes one {subject}'
     if not flag.startswith("-"):
         return f'"{word}" (argument) is one too many; `belfry {command}` takes flags only: belfry {command} --help'
-    near = suggestion(flag, known) or f"; `belfry {command} --help` lists them"
+    near = suggestion(flag, known, "--") or f"; `belfry {command} --help` lists them"
     return f"{flag} (flag) is not known{near}"
 
 

@@ -103,7 +103,7 @@ def warnings(environ: Mapping[str, str]) -> list[str]:
     """One line for each BELFRY_ variable that nothing reads; no error, since other programs may share the prefix."""
     known = {setting.variable for setting in BY_NAME.values()} | {FILE_VARIABLE, *SECRET_VARIABLES}
     return [
-        f"{name} (variable) is not a setting{suggestion(name, known)}; it is ignored"
+        f"{name} (variable) is not a setting and is ignored{suggestion(name, known, PREFIX)}"
         for name in sorted(environ)
         if name.startswith(PREFIX) and name not in known
     ]

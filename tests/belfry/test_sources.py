@@ -133,13 +133,17 @@ def test_a_password_is_not_repeated() -> None:
 def test_unknown_variables_are_told_and_known_ones_are_not() -> None:
     environ = {
         "BELFRY_PROT": "1",
+        "BELFRY_FOOBAR": "1",
         "BELFRY_PORT": "1",
         "BELFRY_SECRET": "s",
         "BELFRY_SECRET_FILE": "f",
         "BELFRY_CONFIG": "c",
         "PATH": "/bin",
     }
-    assert warnings(environ) == ["BELFRY_PROT (variable) is not a setting; did you mean BELFRY_PORT?; it is ignored"]
+    assert warnings(environ) == [
+        "BELFRY_FOOBAR (variable) is not a setting and is ignored",
+        "BELFRY_PROT (variable) is not a setting and is ignored; did you mean BELFRY_PORT?",
+    ]
 
 
 @given(st.text(), st.sampled_from(["port", "host", "origins", "heartbeat", "public_url"]))
