@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from compose.services import Kafka
     from compose.services.database import Database
 
+# A room that visitors come into; who listens only now and then is not taken for gone, however slow the machine is.
+WITH_A_LOBBY = ("--first-rooms", "lobby", "--heartbeat", "10m")
 TALK_TIMEOUT = 300.0  # seconds from the first client to the verdict, the faults between included
 LONG = "BELFRY_SOAK"  # when this variable is set, faults last a minute
 

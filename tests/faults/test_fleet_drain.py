@@ -18,7 +18,7 @@ from bus.events import Order
 from bus.open import open_bus
 from bus.url import parse_url
 from chat.tokens import Tokens
-from tests.faults.fleet import FleetServer
+from tests.faults.fleet import WITH_A_LOBBY, FleetServer
 from tests.faults.test_stop import stubborn
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from bus.events import Event
     from tests.faults.conftest import MakeFleet
     from tests.faults.fleet import Fleet, Talk
-
-WITH_A_LOBBY = ("--first-rooms", "lobby")  # which those who visit come into
 
 _orders = itertools.count()
 

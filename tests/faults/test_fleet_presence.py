@@ -9,6 +9,7 @@ import trio
 
 from chat.peers import LEASE
 from chat.presence import GRACE
+from tests.faults.fleet import WITH_A_LOBBY
 
 if TYPE_CHECKING:
     from chat_world import Client
@@ -38,7 +39,7 @@ def news(frame: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 async def test_a_dead_servers_members_leave_once_and_who_came_back_stays(make_fleet: MakeFleet) -> None:
-    fleet = await make_fleet(2, "--first-rooms", "lobby")
+    fleet = await make_fleet(2, *WITH_A_LOBBY)
     doomed, other = fleet.servers
     await fleet.until_on_bus()
     users = [f"user{number}" for number in range(5)]
@@ -58,7 +59,7 @@ async def test_a_dead_servers_members_leave_once_and_who_came_back_stays(make_fl
 
 async def test_the_last_of_a_room_who_went_while_the_broker_was_away(make_fleet: MakeFleet) -> None:
     """Where they were nobody is left in the room, and so nobody who would speak of it."""
-    fleet = await make_fleet(2, "--first-rooms", "lobby")
+    fleet = await make_fleet(2, *WITH_A_LOBBY)
     here, there = fleet.servers
     await fleet.until_on_bus()
     async with fleet.visit(there, "watch") as watch:

@@ -12,6 +12,7 @@ import httpx
 import trio
 
 from chat.tokens import Tokens
+from tests.faults.fleet import WITH_A_LOBBY
 from tests.faults.process import ServerProcess
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class TowerProcess(ServerProcess):
 
 
 async def test_an_operator_works_with_a_fleet(make_fleet: MakeFleet, tmp_path: Path) -> None:
-    fleet = await make_fleet(2, "--first-rooms", "lobby")
+    fleet = await make_fleet(2, *WITH_A_LOBBY)
     one, two = fleet.servers
     tower, other = TowerProcess(tmp_path / "tower", fleet), TowerProcess(tmp_path / "other", fleet)
     try:
