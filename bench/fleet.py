@@ -58,6 +58,7 @@ class FleetStage:
         self._exits = contextlib.ExitStack()
         self._plot: Plot | None = None
         self._servers: list[servers.Server] = []
+        self._numbers = itertools.count()  # of servers' names: that of one killed stays taken for some seconds
 
     def __enter__(self) -> FleetStage:
         return self
@@ -88,8 +89,8 @@ class FleetStage:
                 self._exits.enter_context(processes.everywhere(others))
             rooms = tuple(sorted({seat.room for seat in self.seats}))
             try:
-                for number in range(max(seat.server for seat in self.seats) + 1):
-                    self._start(number, rooms)
+                for _ in range(max(seat.server for seat in self.seats) + 1):
+                    self._start(rooms)
                 self._seat()
             except BaseException:
                 self.clear()
@@ -106,14 +107,14 @@ class FleetStage:
             self.clear()
         return step
 
-    def _start(self, number: int, rooms: tuple[str, ...]) -> None:
+    def _start(self, rooms: tuple[str, ...]) -> None:
         server = self._exits.enter_context(
             servers.running(
                 self.kind,
                 rooms=rooms,
                 secret=self.secret,
                 plot=self.plot,
-                server_id=f"s{number}",
+                server_id=f"s{next(self._numbers)}",
                 cores=processes.CORES if self._everywhere else (servers.SERVER_CORE,),
             )
         )
