@@ -301,10 +301,14 @@ class MysqlStore:
     async def put_server(self, server: ServerRecord) -> None:
         texts = (server.id, server.boot, server.url, server.version, server.state)
         _refuse(*texts)
-        updates = ", ".join(f"{column} = VALUES({column})" for column in SERVER.split(", ")[1:])
+        # Assigned from left to right: boot and state must still be the old ones for all the others, so they come last.
+        columns = [column for column in SERVER.split(", ")[1:] if column not in ("boot", "state")] + ["state"]
+        is_over = "boot = VALUES(boot) AND state = 'stopped'"
+        updates = ", ".join(f"{column} = IF({is_over}, {column}, VALUES({column}))" for column in columns)
         await self._run(
             f"INSERT INTO server ({SERVER}) VALUES ({', '.join(map(quoted, texts))}, {server.connections:d}, "
-            f"{moment_literal(server.started_at)}, {moment_literal(server.seen_at)}) ON DUPLICATE KEY UPDATE {updates}"
+            f"{moment_literal(server.started_at)}, {moment_literal(server.seen_at)}) "
+            f"ON DUPLICATE KEY UPDATE {updates}, boot = VALUES(boot)"
         )
 
     async def servers(self) -> list[ServerRecord]:

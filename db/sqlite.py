@@ -122,7 +122,10 @@ BANS = """
 # --- server ----------------------------------------------------------------------------------------------------
 
 SERVER = "id, boot, url, version, state, connections, started_at, seen_at"
-SERVER_PUT = f"INSERT OR REPLACE INTO server ({SERVER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+SERVER_PUT = f"""
+    INSERT INTO server ({SERVER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (id) DO UPDATE SET {", ".join(f"{column} = excluded.{column}" for column in SERVER.split(", ")[1:])}
+    WHERE server.boot <> excluded.boot OR server.state <> 'stopped'"""
 SERVERS = f"SELECT {SERVER} FROM server ORDER BY id"
 
 # --- rollout ---------------------------------------------------------------------------------------------------

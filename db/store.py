@@ -95,7 +95,10 @@ class Store(Protocol):
         """Everybody who is banned: whose newest ban or unban is a ban."""
 
     async def put_server(self, server: ServerRecord) -> None:
-        """Write a server's beat, whatever stood under its id."""
+        """Write a server's beat, whatever stood under its id; but a boot that said that it stopped stays stopped.
+
+        Two beats may come by two connections, and the earlier one last.
+        """
 
     async def servers(self) -> list[ServerRecord]:
         """All servers that ever beat, by id."""

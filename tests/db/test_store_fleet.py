@@ -51,6 +51,19 @@ async def test_a_server_beats_over_its_own_record(store: Store) -> None:
     assert await store.servers() == [newer, two]
 
 
+async def test_a_late_beat_wakes_no_boot_that_has_stopped(store: Store) -> None:
+    ready = ServerRecord("s1", "boot-a", "http://127.0.0.1:1", "0.1.0", "ready", 7, AT, AT)
+    later = AT + dt.timedelta(seconds=2)
+    stopped = msgspec.structs.replace(ready, state="stopped", connections=0, seen_at=later)
+    await store.put_server(ready)
+    await store.put_server(stopped)
+    await store.put_server(ready)  # on its way for longer
+    assert await store.servers() == [stopped]
+    next_boot = msgspec.structs.replace(ready, boot="boot-b", seen_at=later)
+    await store.put_server(next_boot)
+    assert await store.servers() == [next_boot]
+
+
 def rollout(id: str, minute: int, **fields: object) -> RolloutRecord:
     """A rollout that runs since a minute of the hour."""
     began = dt.datetime(2026, 11, 23, 10, minute, 0, 123456, tzinfo=dt.UTC)
