@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chat.frames import text_frame
+from chat.frames import text_header
 from chat.wire import message_frame
 
 if TYPE_CHECKING:
@@ -18,18 +18,17 @@ if TYPE_CHECKING:
 
 def message_frames(room: str, bodies: Sequence[bytes]) -> bytes:
     """The `message` frames of these bodies, joined into one write."""
-    # This is text_frame of message_frame, written out for the common sizes: a third of its time, once for each message.
+    # This is text_frame of message_frame, with what is before a body made once for each size: a fifth of its time.
     head = message_frame(room, b"{")
     around = len(head) - 1  # a body's own brace is the head's
+    before: dict[int, bytes] = {}  # bytes of a frame's payload -> its header, and the head
     parts: list[bytes] = []
     for body in bodies:
         size = around + len(body)
-        if size < 126:
-            parts += (b"\x81%c" % size, head, body[1:])
-        elif size < 65_536:
-            parts += (b"\x81\x7e" + size.to_bytes(2, "big"), head, body[1:])
-        else:
-            parts.append(text_frame(message_frame(room, body)))
+        begin = before.get(size)
+        if begin is None:
+            begin = before[size] = text_header(size) + head
+        parts += (begin, body[1:])
     return b"".join(parts)
 
 

@@ -30,6 +30,11 @@ def text_frame(payload: bytes) -> bytes:
     return _frame(b"\x81", payload)
 
 
+def text_header(size: int) -> bytes:
+    """What stands before the payload, of so many bytes, in a whole, unmasked text frame."""
+    return _header(b"\x81", size)
+
+
 def pong_frame(payload: bytes) -> bytes:
     """The answer to a ping."""
     return _frame(b"\x8a", payload)
@@ -42,11 +47,17 @@ def close_frame(closing: Closing) -> bytes:
 
 def _frame(first: bytes, payload: bytes) -> bytes:
     size = len(payload)
-    if size < 126:
+    if size < 126:  # nearly always: not a call more
         return b"%b%c%b" % (first, size, payload)
+    return _header(first, size) + payload
+
+
+def _header(first: bytes, size: int) -> bytes:
+    if size < 126:
+        return b"%b%c" % (first, size)
     if size < 65_536:
-        return b"%b\x7e%b%b" % (first, size.to_bytes(2, "big"), payload)
-    return b"%b\x7f%b%b" % (first, size.to_bytes(8, "big"), payload)
+        return b"%b\x7e%b" % (first, size.to_bytes(2, "big"))
+    return b"%b\x7f%b" % (first, size.to_bytes(8, "big"))
 
 
 def unmask(payload: bytes, mask: bytes) -> bytes:

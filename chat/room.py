@@ -33,7 +33,7 @@ class Room:
         self._window_bytes = 0
         self._early: dict[int, bytes] = {}
         self.known = head  # the highest number heard of; above `head` something is missing
-        self._grow(recent)
+        self._grow(list(recent))
 
     @property
     def window_start(self) -> int:
@@ -89,10 +89,9 @@ class Room:
             return None
         return list(islice(self._window, len(self._window) - behind, None))
 
-    def _grow(self, bodies: Iterable[bytes]) -> None:
+    def _grow(self, bodies: Sequence[bytes]) -> None:
         window = self._window
-        for body in bodies:
-            window.append(body)
-            self._window_bytes += len(body)
+        window.extend(bodies)
+        self._window_bytes += sum(map(len, bodies))
         while len(window) > WINDOW_MESSAGES or (self._window_bytes > WINDOW_BYTES and len(window) > 1):
             self._window_bytes -= len(window.popleft())

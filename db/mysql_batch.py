@@ -27,10 +27,7 @@ def commit_packets(numbered: Numbered, at: dt.datetime, allowed: int, begin: str
     """
     moment = moment_literal(at)
     head = f"{begin}{_move(numbered, moment)};{INSERT}"
-    tails = _tails(numbered.rows, moment)
-    rows = [f"({row[0]},{row[1]},{tail}" for row, tail in zip(numbered.rows, tails, strict=True)]
-    room, seq, *_ = numbered.rows[0]
-    rows[0] = f"(IF(ROW_COUNT() = {len(numbered.before)}, {room}, NULL),{seq},{tails[0]}"
+    rows = _values(numbered.rows, "", [row[1] for row in numbered.rows], moment, len(numbered.before))
     most = min(allowed, LARGEST) - SLACK
     packet = head.encode() + ",\n".join(rows).encode() + b";COMMIT"
     if len(packet) <= most:
@@ -58,11 +55,8 @@ def counting_packet(numbered: Numbered, at: dt.datetime, allowed: int) -> bytes 
         of_room[row[0]].append(row)
     parts = ["BEGIN;"]
     for room_id, rows in of_room.items():
-        count, tails = numbered.after[room_id], _tails(rows, moment)
-        # A room that is gone was not moved: NULL is refused, and with it the whole batch.
-        behind = (f"({room_id},LAST_INSERT_ID()-{count - row[1]}," for row in rows)
-        values = [head + tail for head, tail in zip(behind, tails, strict=True)]
-        values[0] = f"(IF(ROW_COUNT() = 1, {room_id}, NULL),LAST_INSERT_ID()-{count - rows[0][1]},{tails[0]}"
+        count = numbered.after[room_id]
+        values = _values(rows, "LAST_INSERT_ID()-", [count - row[1] for row in rows], moment, 1)
         parts.append(
             f"UPDATE room SET last_seq = LAST_INSERT_ID(last_seq + {count}), active_at = {moment} "
             f"WHERE id = {room_id} AND name IS NOT NULL;{INSERT}"
@@ -72,13 +66,20 @@ def counting_packet(numbered: Numbered, at: dt.datetime, allowed: int) -> bytes 
     return packet if len(packet) <= min(allowed, LARGEST) - SLACK else None
 
 
-def _tails(rows: Sequence[Row], moment: str) -> list[str]:
-    """What stands behind the room and the number of each row."""
+def _values(rows: Sequence[Row], behind: str, seqs: Sequence[int], moment: str, moved: int) -> list[str]:
+    """Each row as a value of INSERT, its number an expression that begins so.
+
+    The first one is refused, and with it the whole batch, unless the UPDATE before it moved so many rooms: its own is
+    NULL then, which strict mode does not take.
+    """
     texts = iter(quoted_all([text for row in rows for text in row[2:]]))
-    return [
-        f"{user},{name},{nonce},{text},{moment})"
-        for user, name, nonce, text in zip(texts, texts, texts, texts, strict=True)
+    values = [
+        f"({row[0]},{behind}{seq},{user},{name},{nonce},{text},{moment})"
+        for row, seq, user, name, nonce, text in zip(rows, seqs, texts, texts, texts, texts, strict=True)
     ]
+    room = f"({rows[0][0]},"
+    values[0] = f"(IF(ROW_COUNT() = {moved}, {rows[0][0]}, NULL)," + values[0].removeprefix(room)
+    return values
 
 
 def _move(numbered: Numbered, moment: str) -> str:
