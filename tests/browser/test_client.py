@@ -11,7 +11,9 @@ from playwright.sync_api import expect
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.browser.conftest import MakePerson, MakeServer, Server
+    from playwright.sync_api import Route
+
+    from tests.browser.conftest import MakePerson, MakeServer, Person, Server
 
     MakeRoom = Callable[[str, str], str]
 
@@ -348,20 +350,25 @@ def test_the_composer_grows_to_six_lines(server: Server, make_person: MakePerson
     assert heights == [36, 84, 156, 156]
 
 
+def far_behind(server: Server, make_person: MakePerson, make_room: MakeRoom, name: str) -> Person:
+    """Somebody with 170 unread messages in a room, of which a freshly loaded page has only the newest at hand."""
+    token = make_room(name, name.capitalize())
+    server.say(name, token, "the last that was read")
+    ada = make_person(server)
+    ada.join("Ada", name)
+    expect(ada.log.get_by_text("the last that was read")).to_be_visible()
+    ada.page.goto(f"{server.url}/#/r/lobby")
+    server.say(name, token, *(f"news {i}" for i in range(170)))
+    expect(ada.rooms.get_by_role("link", name=name.capitalize())).to_contain_text("99+ unread")
+    return ada
+
+
 def test_where_reading_stopped_is_found_however_far_back(
     server: Server, make_person: MakePerson, make_room: MakeRoom
 ) -> None:
-    token = make_room("far-back", "Far back")
-    server.say("far-back", token, "the last that was read")
-    ada = make_person(server)
-    ada.join("Ada", "far-back")
-    expect(ada.log.get_by_text("the last that was read")).to_be_visible()
-    ada.page.goto(f"{server.url}/#/r/lobby")
-    server.say("far-back", token, *(f"news {i}" for i in range(170)))
-    room = ada.rooms.get_by_role("link", name="Far back")
-    expect(room).to_contain_text("99+ unread")
-    ada.page.reload()  # so that only the newest are at hand
-    room.click()
+    ada = far_behind(server, make_person, make_room, "far-back")
+    ada.page.reload()
+    ada.rooms.get_by_role("link", name="Far-back").click()
     expect(ada.log.get_by_text("news 169", exact=True)).to_be_visible()
     back = ada.page.get_by_role("button", name="170 new")
     back.click()
@@ -371,3 +378,19 @@ def test_where_reading_stopped_is_found_however_far_back(
     ada.page.keyboard.press("Escape")
     expect(ada.log.get_by_text("news 169", exact=True)).to_be_in_viewport()
     expect(back).to_have_count(0)
+
+
+def test_the_way_back_waits_for_the_page_of_history_that_is_on_its_way(
+    server: Server, make_person: MakePerson, make_room: MakeRoom
+) -> None:
+    ada = far_behind(server, make_person, make_room, "slow-line")
+    held: list[Route] = []
+    ada.page.route("**/messages?before=*", lambda route: held.append(route), times=1)
+    ada.page.reload()
+    with ada.page.expect_request("**/messages?before=*"):
+        ada.rooms.get_by_role("link", name="Slow-line").click()
+        ada.log.evaluate("(log) => { log.scrollTop = 1_200; }")  # near the top: the page before is asked for
+    ada.page.get_by_role("button", name="170 new").click()
+    held.pop().continue_()
+    expect(ada.log.get_by_text("New messages")).to_be_in_viewport()
+    expect(ada.log.get_by_text("news 0", exact=True)).to_be_in_viewport()

@@ -25,6 +25,8 @@ export class OpenRoom {
   members = null;
   count = 0;
   unasked; // opened just now and never read: what is there already is not news
+  /** @type {Promise<void> | null} the page of history that is on its way */
+  page = null;
   #later = null;
   #timer = null;
 
@@ -153,21 +155,11 @@ export class Desk extends Emitter {
     return this.#belfry.unsent(name);
   }
 
-  /** Get the page of history before what is at hand. */
-  async older(open) {
-    const { timeline } = open;
-    if (open.history === "loading" || open.stage !== "in" || timeline.complete) return;
-    this.#turn(open, "loading");
-    const { epoch, first } = timeline;
-    try {
-      const page = await this.#api.before(open.name, first, PAGE);
-      if (this.rooms.get(open.name) !== open) return;
-      // Another epoch: the room is another one, and the connection is about to say so.
-      if (page.epoch === epoch && timeline.epoch === epoch) timeline.prepend(page.messages);
-      this.#turn(open, "idle");
-    } catch {
-      this.#turn(open, "failed");
-    }
+  /** Get the page of history before what is at hand; whoever asks while one is on its way waits for that one. */
+  older(open) {
+    if (open.page === null && (open.stage !== "in" || open.timeline.complete)) return Promise.resolve();
+    open.page ??= this.#fetchPage(open).finally(() => (open.page = null));
+    return open.page;
   }
 
   /** Write nothing more into the storage. */
@@ -183,6 +175,21 @@ export class Desk extends Emitter {
       if (open.timeline.first === first) break;
     }
     return open.timeline.first <= seq;
+  }
+
+  async #fetchPage(open) {
+    const { timeline } = open;
+    this.#turn(open, "loading");
+    const { epoch, first } = timeline;
+    try {
+      const page = await this.#api.before(open.name, first, PAGE);
+      if (this.rooms.get(open.name) !== open) return;
+      // Another epoch: the room is another one, and the connection is about to say so.
+      if (page.epoch === epoch && timeline.epoch === epoch) timeline.prepend(page.messages);
+      this.#turn(open, "idle");
+    } catch {
+      this.#turn(open, "failed");
+    }
   }
 
   #turn(open, history) {
