@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 from compose.services import Kafka, Mariadb, Mysql, Shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from xdist.remote import Producer
 
 
 # No test says how fast anything is: on a machine that does other things too, none could.
@@ -25,15 +28,32 @@ settings.load_profile("belfry")
 TESTS = Path(__file__).parent
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")  # which of several processes of one run this is; "" is the only one
 
-# The folders whose tests wait the longest, first: what is short then fills the gaps at the end.
-FIRST = ("faults", "browser", "bus", "compose", "db", "chat")
+# What takes the longest first: what is short then fills the gaps at the end.
+FIRST = ("faults/test_kill.py", "faults", "browser", "bus", "compose", "db", "chat")
+APART = "tests/faults/"  # each test here starts servers of its own and takes up to minutes; elsewhere a file is a piece
+
+
+class Pieces(LoadFileScheduling):
+    """What several processes share out among themselves: files, and single tests where these take minutes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith(APART) else str(super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Pieces:
+    """Called by pytest-xdist in the process that shares out."""
+    return Pieces(config, log)
+
+
+def _rank(item: pytest.Item) -> int:
+    path = item.path.relative_to(TESTS).as_posix()
+    return next((number for number, first in enumerate(FIRST) if path.startswith(first)), len(FIRST))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order what several processes share out among themselves, file by file."""
+    """Order what several processes share out."""
     if WORKER:
-        rank = {folder: number for number, folder in enumerate(FIRST)}
-        items.sort(key=lambda item: rank.get(item.path.relative_to(TESTS).parts[0], len(rank)))
+        items.sort(key=_rank)
 
 
 @pytest.fixture(scope="session")

@@ -154,8 +154,9 @@ class Client:
                 self.pongs.append(payload)
             elif opcode == client_frames.CLOSE:
                 self.closed = Closed(int.from_bytes(payload[:2], "big"), payload[2:].decode())
-                await self.send(client_frames.close())
+                # A server that waited long enough has gone meanwhile.
                 with contextlib.suppress(trio.BrokenResourceError):
+                    await self.send(client_frames.close())
                     await self.stream.send_eof()
                 return
         if ended:
