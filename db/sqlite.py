@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import msgspec
 import trio
 
+from db import sqlite_statements as sql
 from db.cursor import cursor_text, read_cursor
 from db.epoch import new_epoch
 from db.folding import fold
@@ -49,116 +50,6 @@ READERS = 2  # connections: one long page of history must not hold up a join
 SWEEP = 1_000  # messages of a deleted room a transaction: sends wait 20 ms behind one; 200,000 at once took 3 s
 HEADS = 10_000  # rooms whose last number is remembered: 100 B each, 1 MB; one that is not costs two more queries
 CLOSE = 10.0  # seconds to let the running commit end and to close; longer than BUSY and a checkpoint
-
-# --- room ------------------------------------------------------------------------------------------------------
-
-ROOM = "id, name, title, epoch, last_seq, created_by, created_at, updated_at, active_at"
-ROOM_BY_NAME = f"SELECT {ROOM} FROM room WHERE name = ?"
-ROOM_CREATE = f"""
-    INSERT INTO room (name, title, title_folded, epoch, created_by, created_at, updated_at, active_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?6)
-    ON CONFLICT (name) DO NOTHING
-    RETURNING {ROOM}"""
-ROOM_RENAME = f"UPDATE room SET title = ?2, title_folded = ?3, updated_at = ?4 WHERE name = ?1 RETURNING {ROOM}"
-ROOM_DOOM = "UPDATE room SET name = NULL WHERE id = ?"
-ROOM_DOOMED = "SELECT min(id) FROM room WHERE name IS NULL"
-ROOM_DELETE = "DELETE FROM room WHERE id = ?"  # its marks go with it
-ROOM_HEADS = """
-    SELECT json_group_array(json_array(id, last_seq)) FROM room
-    WHERE id IN (SELECT value FROM json_each(?)) AND name IS NOT NULL"""
-
-# --- message ---------------------------------------------------------------------------------------------------
-
-# Inserting one row into this view is one whole commit, so that SQLite's own transaction around a statement is enough
-# and COMMIT needs no step of its own. `rooms`: [id, number before, number after]; `messages`: [room, seq, user id,
-# user name, nonce, text]. The numbers come from what we remember; a room that is at another one (or gone) stops it.
-BATCH = """
-    CREATE TEMP VIEW batch (rooms, messages, at) AS SELECT '', '', '';
-    CREATE TEMP TRIGGER batch_insert INSTEAD OF INSERT ON batch BEGIN
-        SELECT RAISE(ABORT, 'a room is not where it was')
-        FROM json_each(NEW.rooms) AS moved LEFT JOIN room ON room.id = moved.value ->> 0
-        WHERE room.last_seq IS NOT moved.value ->> 1 OR room.name IS NULL;
-        INSERT INTO message (room_id, seq, user_id, user_name, nonce, body, created_at)
-        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, NEW.at
-        FROM json_each(NEW.messages);
-        UPDATE room SET last_seq = moved.value ->> 2, active_at = NEW.at
-        FROM json_each(NEW.rooms) AS moved WHERE room.id = moved.value ->> 0;
-    END;"""
-APPEND = "INSERT INTO batch (rooms, messages, at) VALUES (?, ?, ?)"
-KNOWN = """
-    SELECT json_group_array(json_array(room_id, message.user_id, nonce, seq, created_at))
-    FROM json_each(?) AS asked JOIN message
-    ON room_id = asked.value ->> 0 AND message.user_id = asked.value ->> 1 AND nonce = asked.value ->> 2"""
-MESSAGES = "json_group_array(json_array(seq, user_id, user_name, body, created_at))"
-MESSAGES_AFTER = f"""
-    SELECT {MESSAGES} FROM (SELECT * FROM message WHERE room_id = ? AND seq > ? ORDER BY seq LIMIT ?)"""
-MESSAGES_BEFORE = f"""
-    SELECT {MESSAGES} FROM (SELECT * FROM message WHERE room_id = ? AND seq < ? ORDER BY seq DESC LIMIT ?)"""
-
-MESSAGES_SWEEP = """
-    DELETE FROM message
-    WHERE room_id = ?1 AND seq < ?2 + (SELECT min(seq) FROM message WHERE room_id = ?1)"""
-
-# --- read_mark -------------------------------------------------------------------------------------------------
-
-MARKS_SAVE = """
-    INSERT INTO read_mark (room_id, user_id, seq, moved_at)
-    SELECT mark.value ->> 0, mark.value ->> 1, mark.value ->> 2, ?2
-    FROM json_each(?1) AS mark JOIN room ON room.id = mark.value ->> 0
-    WHERE room.name IS NOT NULL
-    ON CONFLICT (room_id, user_id) DO UPDATE SET seq = excluded.seq, moved_at = excluded.moved_at
-    WHERE excluded.seq > read_mark.seq"""
-
-# --- revocation ------------------------------------------------------------------------------------------------
-
-REVOKE = "INSERT INTO revocation (user_id, action, created_by, created_at) VALUES (?, ?, ?, ?) RETURNING id"
-REVOCATIONS_AFTER = "SELECT id, user_id, action FROM revocation WHERE id > ? ORDER BY id LIMIT ?"
-BANS = """
-    SELECT (SELECT coalesce(max(id), 0) FROM revocation), json_group_array(user_id) FROM revocation AS newest
-    WHERE action = 'ban' AND NOT EXISTS (
-        SELECT 1 FROM revocation AS newer
-        WHERE newer.user_id = newest.user_id AND newer.id > newest.id AND newer.action != 'kick')"""
-
-# --- server ----------------------------------------------------------------------------------------------------
-
-SERVER = "id, boot, url, version, state, connections, started_at, seen_at"
-SERVER_PUT = f"""
-    INSERT INTO server ({SERVER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (id) DO UPDATE SET {", ".join(f"{column} = excluded.{column}" for column in SERVER.split(", ")[1:])}
-    WHERE server.boot <> excluded.boot OR server.state <> 'stopped'"""
-SERVERS = f"SELECT {SERVER} FROM server ORDER BY id"
-
-# --- rollout ---------------------------------------------------------------------------------------------------
-
-ROLLOUT = msgspec.structs.fields(RolloutRecord)
-ROLLOUT_COLUMNS = ", ".join(field.name for field in ROLLOUT)
-ROLLOUT_PUT = f"""
-    INSERT INTO rollout ({ROLLOUT_COLUMNS}) VALUES ({", ".join("?" * len(ROLLOUT))})
-    ON CONFLICT (id) DO UPDATE SET {", ".join(f"{field.name} = excluded.{field.name}" for field in ROLLOUT[1:])}
-    WHERE excluded.steps >= rollout.steps"""
-ROLLOUTS = f"SELECT {ROLLOUT_COLUMNS} FROM rollout ORDER BY began_at DESC, id DESC LIMIT ?"
-
-# One statement sees one moment, so this needs no transaction.
-LIVE_ROOM = f"""
-    SELECT {ROOM},
-        (SELECT {MESSAGES} FROM (SELECT * FROM message WHERE room_id = room.id ORDER BY seq DESC LIMIT ?2)),
-        (SELECT json_group_object(user_id, seq) FROM
-            (SELECT * FROM read_mark WHERE room_id = room.id ORDER BY moved_at DESC, user_id LIMIT ?3))
-    FROM room WHERE name = ?1"""
-
-
-def rooms_sql(sort: RoomSort, order: Order, after: bool) -> str:
-    """The listing's statement: ?1 the folded search, ?2 the limit, ?3 and ?4 the cursor's key and id if `after`."""
-    # Nothing that is put into the text is a caller's. Names are unique, so a second column would only cost.
-    columns = ["name"] if sort == "name" else [sort, "id"]
-    compare, direction = ("<", " DESC") if order == "desc" else (">", "")
-    beyond = f"AND ({', '.join(columns)}) {compare} ({', '.join(['?3', '?4'][: len(columns)])})" if after else ""
-    return f"""
-        SELECT json_group_array(json_array({ROOM})) FROM (
-            SELECT * FROM room
-            WHERE name IS NOT NULL AND (?1 = '' OR instr(name, ?1) > 0 OR instr(title_folded, ?1) > 0) {beyond}
-            ORDER BY {", ".join(column + direction for column in columns)} LIMIT ?2)"""
-
 
 _encode = msgspec.json.Encoder().encode
 _messages = msgspec.json.Decoder(list[tuple[int, str, str, str, dt.datetime]])
@@ -205,7 +96,7 @@ class SqliteStore:
             connections.append(connect(path, "write", busy))
             with told_apart(path, opening=True):
                 refuse_unfit(connections[0], path)
-                connections[0].executescript(BATCH)
+                connections[0].executescript(sql.BATCH)
             for _ in range(READERS):
                 connections.append(connect(path, "read", busy))
         except BaseException:
@@ -235,36 +126,36 @@ class SqliteStore:
         return numbered.outcomes
 
     async def live_room(self, name: str, recent: int, marks: int) -> LiveRoom | None:
-        rows = await self._read(_rows, LIVE_ROOM, (name, max(recent, 0), max(marks, 0)))
+        rows = await self._read(_rows, sql.LIVE_ROOM, (name, max(recent, 0), max(marks, 0)))
         if not rows:
             return None
         (*room, messages, marked) = rows[0]
         return LiveRoom(_room(room), _message_records(messages), _marks.decode(marked))
 
     async def messages_after(self, room_id: int, seq: int, limit: int) -> list[MessageRecord]:
-        return _message_records(await self._read(_value, MESSAGES_AFTER, (room_id, seq, max(limit, 0))))
+        return _message_records(await self._read(_value, sql.MESSAGES_AFTER, (room_id, seq, max(limit, 0))))
 
     async def messages_before(self, room_id: int, seq: int, limit: int) -> list[MessageRecord]:
-        return _message_records(await self._read(_value, MESSAGES_BEFORE, (room_id, seq, max(limit, 0))))
+        return _message_records(await self._read(_value, sql.MESSAGES_BEFORE, (room_id, seq, max(limit, 0))))
 
     async def heads(self, room_ids: Sequence[int]) -> dict[int, int]:
-        return dict(_heads.decode(await self._read(_value, ROOM_HEADS, (_json(list(room_ids)),))))
+        return dict(_heads.decode(await self._read(_value, sql.ROOM_HEADS, (_json(list(room_ids)),))))
 
     async def create_room(self, name: str, title: str, created_by: str, at: dt.datetime) -> RoomRecord:
         values = (name, title, fold(title), new_epoch(), created_by, moment_text(at))
         async with self._turn:
-            rows = await self._write(_rows, ROOM_CREATE, values)
+            rows = await self._write(_rows, sql.ROOM_CREATE, values)
         if not rows:
             raise RoomTaken(name)
         return _room(rows[0])
 
     async def room(self, name: str) -> RoomRecord | None:
-        rows = await self._read(_rows, ROOM_BY_NAME, (name,))
+        rows = await self._read(_rows, sql.ROOM_BY_NAME, (name,))
         return _room(rows[0]) if rows else None
 
     async def rename_room(self, name: str, title: str, at: dt.datetime) -> RoomRecord | None:
         async with self._turn:
-            rows = await self._write(_rows, ROOM_RENAME, (name, title, fold(title), moment_text(at)))
+            rows = await self._write(_rows, sql.ROOM_RENAME, (name, title, fold(title), moment_text(at)))
         return _room(rows[0]) if rows else None
 
     async def delete_room(self, name: str) -> RoomRecord | None:
@@ -291,7 +182,7 @@ class SqliteStore:
         values: list[Any] = [fold(q), limit + 1]  # one more, to know whether there is a next page
         if after is not None:
             values += [after.key] if sort == "name" else [after.key, after.id]
-        text = await self._read(_value, rooms_sql(sort, order, after is not None), tuple(values))
+        text = await self._read(_value, sql.rooms_sql(sort, order, after is not None), tuple(values))
         # json_group_array promises no order, so the page is put in order here.
         found = sorted((RoomRecord(*row) for row in _rooms.decode(text)), key=SORT_KEY[sort], reverse=order == "desc")
         page = found[:limit]
@@ -301,28 +192,28 @@ class SqliteStore:
         _refuse_nul(mark.user_id for mark in marks)
         moved = _json([(mark.room_id, mark.user_id, mark.seq) for mark in marks])
         async with self._turn:
-            await self._write(_rows, MARKS_SAVE, (moved, moment_text(dt.datetime.now(dt.UTC))))
+            await self._write(_rows, sql.MARKS_SAVE, (moved, moment_text(dt.datetime.now(dt.UTC))))
 
     async def revoke(self, user_id: str, action: RevokeAction, by: str, at: dt.datetime) -> Revocation:
         _refuse_nul((user_id, by))
         async with self._turn:
-            ((number,),) = await self._write(_rows, REVOKE, (user_id, action, by, moment_text(at)))
+            ((number,),) = await self._write(_rows, sql.REVOKE, (user_id, action, by, moment_text(at)))
         return Revocation(number, user_id, action)
 
     async def revocations_after(self, id: int, limit: int) -> list[Revocation]:
-        return [Revocation(*row) for row in await self._read(_rows, REVOCATIONS_AFTER, (id, max(limit, 0)))]
+        return [Revocation(*row) for row in await self._read(_rows, sql.REVOCATIONS_AFTER, (id, max(limit, 0)))]
 
     async def bans(self) -> Bans:
-        ((last_id, user_ids),) = await self._read(_rows, BANS, ())
+        ((last_id, user_ids),) = await self._read(_rows, sql.BANS, ())
         return Bans(sorted(set(msgspec.json.decode(user_ids, type=list[str]))), last_id)
 
     async def put_server(self, server: ServerRecord) -> None:
         values = (*msgspec.structs.astuple(server)[:6], moment_text(server.started_at), moment_text(server.seen_at))
         async with self._turn:
-            await self._write(_rows, SERVER_PUT, values)
+            await self._write(_rows, sql.SERVER_PUT, values)
 
     async def servers(self) -> list[ServerRecord]:
-        rows = await self._read(_rows, SERVERS, ())
+        rows = await self._read(_rows, sql.SERVERS, ())
         return [ServerRecord(*row[:6], *(moment(text) for text in row[6:])) for row in rows]
 
     async def put_rollout(self, rollout: RolloutRecord) -> None:
@@ -331,10 +222,10 @@ class SqliteStore:
             for value in msgspec.structs.astuple(rollout)
         ]
         async with self._turn:
-            await self._write(_rows, ROLLOUT_PUT, tuple(values))
+            await self._write(_rows, sql.ROLLOUT_PUT, tuple(values))
 
     async def rollouts(self, limit: int) -> list[RolloutRecord]:
-        rows = await self._read(_rows, ROLLOUTS, (max(limit, 0),))
+        rows = await self._read(_rows, sql.ROLLOUTS, (max(limit, 0),))
         return [
             RolloutRecord(id, fleet, moment(began), None if ended is None else moment(ended), *rest)
             for id, fleet, began, ended, *rest in rows
@@ -403,21 +294,21 @@ def _append(connection: sqlite3.Connection, drafts: Sequence[Draft], at: dt.date
     if guess is not None:
         try:
             if guess.numbered.rows:
-                connection.execute(APPEND, guess.values)
+                connection.execute(sql.APPEND, guess.values)
             return guess.numbered
         except sqlite3.IntegrityError:
             pass  # SQLite has taken the whole statement back
     connection.execute("BEGIN IMMEDIATE")
     rooms = _json(list({draft.room_id for draft in drafts}))
-    heads = dict(_heads.decode(_value(connection, ROOM_HEADS, (rooms,))))
+    heads = dict(_heads.decode(_value(connection, sql.ROOM_HEADS, (rooms,))))
     asked = _json([(draft.room_id, draft.user_id, draft.nonce) for draft in drafts])
     known = {
         (room_id, user_id, nonce): Appended(seq, first, fresh=False)
-        for room_id, user_id, nonce, seq, first in _known.decode(_value(connection, KNOWN, (asked,)))
+        for room_id, user_id, nonce, seq, first in _known.decode(_value(connection, sql.KNOWN, (asked,)))
     }
     careful = _Batch(number(drafts, heads, known, at), at)
     if careful.numbered.rows:
-        connection.execute(APPEND, careful.values)
+        connection.execute(sql.APPEND, careful.values)
     connection.execute("COMMIT")
     return careful.numbered
 
@@ -434,18 +325,18 @@ def _value(connection: sqlite3.Connection, sql: str, values: tuple[Any, ...]) ->
 
 def _doom(connection: sqlite3.Connection, name: str) -> tuple[Any, ...] | None:
     connection.execute("BEGIN IMMEDIATE")
-    rows = _rows(connection, ROOM_BY_NAME, (name,))
+    rows = _rows(connection, sql.ROOM_BY_NAME, (name,))
     if rows:
-        connection.execute(ROOM_DOOM, rows[0][:1])
+        connection.execute(sql.ROOM_DOOM, rows[0][:1])
     connection.execute("COMMIT")
     return rows[0] if rows else None
 
 
 def _sweep(connection: sqlite3.Connection) -> bool:
     connection.execute("BEGIN IMMEDIATE")
-    ((room_id,),) = connection.execute(ROOM_DOOMED).fetchall()
-    if room_id is not None and connection.execute(MESSAGES_SWEEP, (room_id, SWEEP)).rowcount == 0:
-        connection.execute(ROOM_DELETE, (room_id,))
+    ((room_id,),) = connection.execute(sql.ROOM_DOOMED).fetchall()
+    if room_id is not None and connection.execute(sql.MESSAGES_SWEEP, (room_id, SWEEP)).rowcount == 0:
+        connection.execute(sql.ROOM_DELETE, (room_id,))
     connection.execute("COMMIT")
     return room_id is None
 

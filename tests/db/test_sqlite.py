@@ -18,6 +18,7 @@ import pytest
 import trio
 
 from db import sqlite
+from db import sqlite_statements as sql
 from db.errors import StoreUnavailable, StoreUnusable
 from db.records import Appended, Draft, Mark, Order, RoomMissing, RoomSort
 from db.sqlite import SqliteStore
@@ -461,29 +462,29 @@ async def test_a_disk_too_full_to_begin(tmp_path: Path) -> None:
 async def test_nothing_scans_or_sorts_what_can_be_large(tmp_path: Path) -> None:
     store = await SqliteStore.open(tmp_path / "belfry.db")
 
-    def plan(sql: str) -> str:
-        rows = store._writer.execute(f"EXPLAIN QUERY PLAN {sql}", [None] * sql.count("?")).fetchall()
+    def plan(text: str) -> str:
+        rows = store._writer.execute(f"EXPLAIN QUERY PLAN {text}", [None] * text.count("?")).fetchall()
         return "\n".join(detail for *_, detail in rows)
 
     statements = {
-        "after": sqlite.MESSAGES_AFTER,
-        "before": sqlite.MESSAGES_BEFORE,
-        "known": sqlite.KNOWN,
-        "heads": sqlite.ROOM_HEADS,
-        "sweep": sqlite.MESSAGES_SWEEP.replace("?1", "?").replace("?2", "?"),
+        "after": sql.MESSAGES_AFTER,
+        "before": sql.MESSAGES_BEFORE,
+        "known": sql.KNOWN,
+        "heads": sql.ROOM_HEADS,
+        "sweep": sql.MESSAGES_SWEEP.replace("?1", "?").replace("?2", "?"),
     }
-    for name, sql in statements.items():
-        assert "SCAN message" not in plan(sql), name
-        assert "SCAN room" not in plan(sql), name
-        assert "TEMP B-TREE" not in plan(sql), name
-    live = plan(sqlite.LIVE_ROOM.replace("?1", "?").replace("?2", "?").replace("?3", "?"))
+    for name, text in statements.items():
+        assert "SCAN message" not in plan(text), name
+        assert "SCAN room" not in plan(text), name
+        assert "TEMP B-TREE" not in plan(text), name
+    live = plan(sql.LIVE_ROOM.replace("?1", "?").replace("?2", "?").replace("?3", "?"))
     assert "SEARCH read_mark USING INDEX read_mark_by_moved_at" in live or "SEARCH read_mark USING COVERING" in live
     for sort in get_args(RoomSort):
         for order in get_args(Order):
             for after in (False, True):
-                sql = sqlite.rooms_sql(sort, order, after)
+                text = sql.rooms_sql(sort, order, after)
                 for number in "1234":
-                    sql = sql.replace(f"?{number}", "?")
+                    text = text.replace(f"?{number}", "?")
                 # The search itself looks at every title; the order must come from an index all the same.
-                assert "TEMP B-TREE" not in plan(sql), (sort, order, after)
+                assert "TEMP B-TREE" not in plan(text), (sort, order, after)
     await store.aclose()
