@@ -6,6 +6,7 @@ Several pytest processes of one run (`-n 3`) share them: none of them sees more 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +29,9 @@ settings.load_profile("belfry")
 TESTS = Path(__file__).parent
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")  # which of several processes of one run this is; "" is the only one
 
-# What takes the longest first: what is short then fills the gaps at the end.
-FIRST = ("faults/test_kill.py", "faults", "browser", "bus", "compose", "db", "chat")
+# What takes the longest first: what is short then fills the gaps at the end. Browsers compute while faults wait, so
+# these two are mixed, evenly.
+FIRST = ("faults/test_kill.py", "faults|browser", "bus", "compose", "db", "chat")
 APART = "tests/faults/"  # each test here starts servers of its own and takes up to minutes; elsewhere a file is a piece
 
 
@@ -37,7 +39,7 @@ class Pieces(LoadFileScheduling):
     """What several processes share out among themselves: files, and single tests where these take minutes."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid if nodeid.startswith(APART) else str(super()._split_scope(nodeid))
+        return _piece(nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Pieces:
@@ -45,15 +47,30 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Pieces:
     return Pieces(config, log)
 
 
-def _rank(item: pytest.Item) -> int:
-    path = item.path.relative_to(TESTS).as_posix()
-    return next((number for number, first in enumerate(FIRST) if path.startswith(first)), len(FIRST))
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order what several processes share out."""
-    if WORKER:
-        items.sort(key=_rank)
+    if not WORKER:
+        return
+    pieces: dict[str, dict[str, int]] = {}  # folder -> its pieces, with their places in it
+    for item in items:
+        of_folder = pieces.setdefault(_folder(item), {})
+        of_folder.setdefault(_piece(item.nodeid), len(of_folder))
+
+    def place(item: pytest.Item) -> tuple[int, float]:
+        path = item.path.relative_to(TESTS).as_posix()
+        rank = next((number for number, first in enumerate(FIRST) if re.match(first, path)), len(FIRST))
+        of_folder = pieces[_folder(item)]
+        return rank, of_folder[_piece(item.nodeid)] / len(of_folder)
+
+    items.sort(key=place)
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0]
+
+
+def _piece(nodeid: str) -> str:
+    return nodeid if nodeid.startswith(APART) else nodeid.split("::", 1)[0]
 
 
 @pytest.fixture(scope="session")

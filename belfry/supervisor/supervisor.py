@@ -77,6 +77,7 @@ class Supervisor:
 
     async def run(self, before: again.State | None) -> int:
         """Supervise until stopped; the exit code. With `before` our servers run already, from before an exec."""
+        _heed_signals()
         with trio.open_signal_receiver(*SIGNALS) as signals:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             async with trio.open_nursery() as self._nursery:
@@ -352,6 +353,18 @@ class Supervisor:
         for post in self._posts:
             if post.child is not None:
                 post.child.signal(number)
+
+
+def _heed_signals() -> None:
+    """Block our signals, and let none of them be ignored from now on.
+
+    Under nohup, and in the background of a shell, some begin that way. While we begin again they are blocked and wait,
+    and whichever handler was there before ours is put back: a signal that waits when it becomes an ignored one is lost.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    for number in SIGNALS:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _hung_up() -> bool:

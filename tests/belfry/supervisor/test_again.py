@@ -27,6 +27,34 @@ from belfry.supervisor import again
 print(trio.run(again.can_begin, structlog.get_logger()), len(os.listdir("/proc/self/task")))
 """
 
+# A supervisor of nothing that begins again, and a signal that comes at the last moment; begun as by nohup.
+WAITING = """\
+import os, signal, structlog, sys, trio
+from belfry.notify import Notifier
+from belfry.supervisor import again
+from belfry.supervisor.supervisor import Supervisor
+
+number = signal.Signals[sys.argv[1]]
+signal.signal(number, signal.SIG_IGN)
+
+async def done(*_):
+    return True
+
+class LastMoment(again.State):
+    @classmethod
+    def of(cls, posts):
+        os.kill(os.getpid(), number)
+        return cls([])
+
+Supervisor._roll = again.can_begin = done
+again.State = LastMoment
+logger = structlog.get_logger()
+supervisor = Supervisor([], "nothing", 1.0, 1.0, logger, Notifier("", logger))
+supervisor._redeploy.set()
+trio.run(supervisor.run, None)
+print(supervisor.again is not None, number in signal.sigpending())
+"""
+
 
 def logger() -> Any:
     return structlog.wrap_logger(logging.getLogger("test"), wrapper_class=structlog.stdlib.BoundLogger)
@@ -84,3 +112,9 @@ def test_no_thread_is_left_that_would_take_signals_while_the_main_one_has_them_b
     """In a process of its own: elsewhere a thread that waits for work would be used once more."""
     done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, timeout=60)
     assert done.stdout == "True 1\n", done.stderr
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGINT", "SIGTERM"])
+def test_a_signal_that_is_ignored_where_we_begin_waits_for_the_one_that_begins_again(name: str) -> None:
+    done = subprocess.run([sys.executable, "-c", WAITING, name], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True True\n", done.stderr
