@@ -65,7 +65,7 @@ def where(person: Person, text: str) -> float:
 
 
 def scroll_back(person: Person, to: str) -> None:
-    """Scroll up by the wheel until a message is in the page."""
+    """Scroll up by the wheel until a text is in the page."""
     box = person.log.bounding_box()
     assert box is not None
     person.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -86,8 +86,8 @@ def test_a_killed_server_costs_nobody_anything(make_server: MakeServer, make_per
     for person, name in ((ada, "Ada"), (bo, "Bo"), (cyd, "Cyd")):
         person.join(name)
         person.live()
-    scroll_back(cyd, "old 1")
-    expect(cyd.log.get_by_text("This is where it begins.")).to_be_visible()
+    scroll_back(cyd, "This is where it begins.")
+    expect(cyd.log.get_by_text("old 1", exact=True)).to_be_visible()
     # Away from the edge, where nothing holds her but the client's own care.
     cyd.page.mouse.wheel(0, 1_500)
     cyd.page.wait_for_timeout(300)

@@ -14,6 +14,8 @@ Cut = Literal["before", "after"]  # the statement never arrives; it arrives, and
 # Of MySQL's protocol: how an error begins, that more answers follow, how many bytes of a number are behind its first.
 ERROR, MORE, LENGTHS = 0xFF, 0x08, {0xFC: 2, 0xFD: 3, 0xFE: 8}
 
+MESSAGES = (b"INSERT INTO message", b";COMMIT")  # others commit too, and what a session begins with is READ COMMITTED
+
 
 class Proxy:
     """Listens on `port` while `run` runs."""
@@ -26,7 +28,7 @@ class Proxy:
         self.cuts = 0
 
     def cut_next_commit(self, where: Cut) -> None:
-        """Cut the connection that sends COMMIT next."""
+        """Cut the connection that sends messages and their COMMIT next."""
         self._cut = where
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -48,7 +50,7 @@ class Proxy:
         try:
             async for data in client:
                 self.packets += 1
-                if self._cut is not None and b"COMMIT" in data:
+                if self._cut is not None and all(part in data for part in MESSAGES):
                     where, self._cut = self._cut, None
                     self.cuts += 1
                     if where == "before":
