@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
+from bus.kafka_classes import keep_response_classes
 from bus.kafka_net import Tls, network
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ CONNECTING = {
 }
 NEVER_MS = 86_400_000  # age of what is known of the brokers at which the library asks anew by itself
 
+keep_response_classes()
 
 Client = TypeVar("Client", KafkaAdminClient, KafkaConsumer)
 
