@@ -139,28 +139,31 @@ class FrameReader:
         return messages
 
 
-def one_text(data: bytes, frame_bytes: int) -> bytes | None:
-    """The payload, if this is exactly one plain text frame within the bound (0: none); None: ask FrameReader."""
-    size = len(data)
-    if size < 6 or data[0] != FIN_TEXT:
-        return None
-    if data[1] == MASKED + 126:
-        start = 8
-        if size < start + 126 or int.from_bytes(data[2:4], "big") != size - start:
+def whole_texts(data: bytes, frame_bytes: int) -> list[bytes] | None:
+    """The payloads, if this is plain text frames within the bound (0: none) and nothing else; None: ask FrameReader."""
+    payloads: list[bytes] = []
+    at, end = 0, len(data)
+    while at < end:
+        if end - at < 6 or data[at] != FIN_TEXT:
             return None
-    else:
-        start = 6
-        if size - start > CONTROL_MAX or data[1] != MASKED + size - start:  # not whole, alone, masked, or longer
+        size, start = data[at + 1] - MASKED, at + 6
+        if size == 126:
+            size, start = int.from_bytes(data[at + 2 : at + 4], "big"), at + 8
+            if size <= CONTROL_MAX:  # not the shortest form
+                return None
+        elif not 0 <= size <= CONTROL_MAX:  # not masked, or longer than two bytes can say
             return None
-    if frame_bytes and size - start > frame_bytes:
-        return None
-    payload = unmask(data[start:], data[start - 4 : start])
-    if not payload.isascii():
-        try:
-            payload.decode()
-        except UnicodeDecodeError:
+        at = start + size
+        if at > end or (frame_bytes and size > frame_bytes):
             return None
-    return payload
+        payload = unmask(data[start:at], data[start - 4 : start])
+        if not payload.isascii():
+            try:
+                payload.decode()
+            except UnicodeDecodeError:
+                return None
+        payloads.append(payload)
+    return payloads
 
 
 class MessageEnd:
@@ -240,5 +243,6 @@ def close_code(frame: bytes) -> int | None:
 
 __all__ = [
     "FrameError", "FrameReader", "MessageEnd",
-    "close_code", "close_frame", "goodbye", "one_text", "pong_frame", "text_frame", "unmask",
+    "close_code", "close_frame", "goodbye", "pong_frame", "text_frame", "unmask",
+    "whole_texts",
 ]  # fmt: skip

@@ -205,11 +205,17 @@ class Session:
 
     # --- frames ------------------------------------------------------------------------------------------------
 
-    def _take(self, payload: bytes) -> bool:
-        """Handle a send at once, which never waits; False: it is for our task. Called where it was received."""
-        if not payload.startswith(SEND) or self.in_flight > IN_FLIGHT or self._closing is not None:
+    def _take(self, payloads: list[bytes]) -> bool:
+        """Handle sends at once, which never wait; False: they are for our task. Called where they were received."""
+        if self.in_flight + len(payloads) > IN_FLIGHT or self._closing is not None:
             return False
-        self._handle(payload)  # a send, or nothing: a second "t" is refused
+        for payload in payloads:
+            if not payload.startswith(SEND):
+                return False
+        for payload in payloads:
+            self._handle(payload)  # a send, or nothing: a second "t" is refused
+            if self._closing is not None:
+                break
         return True
 
     async def _handle_all(self, payloads: list[bytes]) -> None:

@@ -19,7 +19,7 @@ import trio
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from chat.closing import NOT_TEXT, NOT_UTF8, PROTOCOL, TOO_LARGE, Closing
-from chat.frames import FrameError, FrameReader, MessageEnd, close_code, close_frame, goodbye, one_text, pong_frame
+from chat.frames import FrameError, FrameReader, MessageEnd, close_code, close_frame, goodbye, pong_frame, whole_texts
 from chat.wire import SUBPROTOCOL
 
 if TYPE_CHECKING:
@@ -80,16 +80,16 @@ class Websocket:
         chosen = b"Sec-WebSocket-Protocol: %b\r\n" % SUBPROTOCOL.encode() if subprotocol else b""
         self.outbox.post(SWITCHING % (answer, chosen))
 
-    async def receive(self, lone: Callable[[bytes], bool] | None = None) -> list[bytes]:
+    async def receive(self, whole: Callable[[list[bytes]], bool] | None = None) -> list[bytes]:
         """The next messages, at least one, as many as have arrived. Raises Ended. A checkpoint.
 
-        A message that comes whole and alone is shown to `lone` first; one that it takes is not returned. It must not
-        wait, and what it raises is raised here.
+        Messages that come whole, with nothing else, are shown to `whole` first; those that it takes, all or none, are
+        not returned. It must not wait, and what it raises is raised here.
         """
 
         def take(data: bytes) -> bool:
-            payload = one_text(data, self._frame_bytes)
-            return payload is not None and lone is not None and lone(payload)
+            payloads = whole_texts(data, self._frame_bytes)
+            return payloads is not None and whole is not None and whole(payloads)
 
         # Before anything is taken apart, not after: being cancelled must not lose a message that was whole.
         if self._reader.rest:
@@ -116,7 +116,7 @@ class Websocket:
                     return [odd]
                 data = b""
                 continue
-            data = await self._readers.wait_bytes(self.sock, None if lone is None or self._reader.rest else take)
+            data = await self._readers.wait_bytes(self.sock, None if whole is None or self._reader.rest else take)
             if not data:
                 raise Ended(1006)
 

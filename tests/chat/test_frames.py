@@ -18,10 +18,10 @@ from chat.frames import (
     close_code,
     close_frame,
     goodbye,
-    one_text,
     pong_frame,
     text_frame,
     unmask,
+    whole_texts,
 )
 
 LENGTHS = (0, 1, 125, 126, 127, 65_535, 65_536)  # where RFC 6455 changes the shape of a frame's head
@@ -283,18 +283,17 @@ def arrived(draw: st.DrawFn) -> bytes:
     return data
 
 
-def alone(data: bytes, frame_bytes: int) -> bytes | None:
-    """What one_text should say, by FrameReader."""
+def whole(data: bytes, frame_bytes: int) -> list[bytes] | None:
+    """What whole_texts should say, by FrameReader."""
     reader, pongs = FrameReader(frame_bytes), list[bytes]()
     try:
         messages = reader.feed(data, pongs.append)
     except FrameError:
         return None
-    if len(messages) != 1 or reader.rest or reader.odd or pongs:
+    if reader.rest or reader.odd or pongs:
         return None
-    (payload,) = messages
-    nothing_else = len(data) == len(client.text(payload))  # no pong, which is read without a word
-    return payload if nothing_else and len(payload) <= LONGEST else None
+    nothing_else = len(data) == sum(len(client.text(payload)) for payload in messages)  # no pong: read without a word
+    return messages if nothing_else and all(len(payload) <= LONGEST for payload in messages) else None
 
 
 @given(arrived(), st.just(0) | st.sampled_from(BOUNDS))
@@ -311,38 +310,44 @@ def alone(data: bytes, frame_bytes: int) -> bytes | None:
 @example(b"\x81\xff" + (1).to_bytes(8, "big") + bytes(5), 0)
 @example(client.text(b"\xff"), 0)
 @example(client.text(b"\xed\xa0\x80"), 0)
-def test_one_text_alone_is_what_the_reader_makes_of_it_or_left_to_it(data: bytes, frame_bytes: int) -> None:
-    assert one_text(data, frame_bytes) == alone(data, frame_bytes)
+@example(client.text("x") + client.text("y" * 126), 0)
+@example(client.text("x") + client.text("y" * 3), 2)
+@example(client.text("x") + client.text(b"\xff"), 0)
+@example(client.text("x") + client.frame(client.TEXT, b"x", mask=None), 0)
+def test_whole_texts_are_what_the_reader_makes_of_them_or_left_to_it(data: bytes, frame_bytes: int) -> None:
+    assert whole_texts(data, frame_bytes) == whole(data, frame_bytes)
 
 
 @given(st.text(max_size=200).map(str.encode), masks)
-def test_any_text_alone_is_one(payload: bytes, mask: bytes) -> None:
+def test_any_texts_are_whole_and_less_is_not(payload: bytes, mask: bytes) -> None:
     data = client.frame(client.TEXT, payload, mask=mask)
-    assert one_text(data, 0) == payload
-    assert all(one_text(data[:cut], 0) is None for cut in range(len(data)))
-    assert one_text(data + data, 0) is None
+    assert whole_texts(data, 0) == [payload]
+    assert whole_texts(data + data, 0) == [payload, payload]
+    for cut in range(1, len(data)):
+        assert whole_texts(data[:cut], 0) is None
+        assert whole_texts(data + data[:cut], 0) is None
 
 
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 127, LONGEST])
-def test_one_text_of_every_length_up_to_its_bound(length: int) -> None:
+def test_a_whole_text_of_every_length_up_to_its_bound(length: int) -> None:
     payload = bytes(97 + at % 26 for at in range(length))
     data = client.text(payload)
     for bound in (0, max(length, 1), length + 1):
-        assert one_text(data, bound) == payload == alone(data, bound)
+        assert whole_texts(data, bound) == [payload] == whole(data, bound)
     if length > 1:
-        assert one_text(data, length - 1) is None
-    assert one_text(data[:-1], 0) is None
-    assert one_text(data + b"\x81", 0) is None
+        assert whole_texts(data, length - 1) is None
+    assert whole_texts(data[:-1], 0) is None
+    assert whole_texts(data + b"\x81", 0) is None
 
 
 @pytest.mark.parametrize("size", [65_536, 70_000, 0x7B22_7422])
 def test_the_beginning_of_a_longer_text_is_left_to_the_reader(size: int) -> None:
     data = client.frame(client.TEXT, claim=size, mask=b':"se') + b"x" * 300
-    assert [arrived for arrived in range(len(data)) if one_text(data[:arrived], 0) is not None] == []
+    assert [arrived for arrived in range(1, len(data)) if whole_texts(data[:arrived], 0) is not None] == []
 
 
 def test_a_longer_text_is_left_to_the_reader() -> None:
-    assert one_text(client.text(b"x" * (LONGEST + 1)), 0) is None
+    assert whole_texts(client.text(b"x" * (LONGEST + 1)), 0) is None
 
 
 @pytest.mark.parametrize("closing", ALL, ids=lambda closing: f"{closing.code} {closing.reason}")
