@@ -349,7 +349,7 @@ async def test_a_fragmented_send_is_a_send(tmp_path: Path) -> None:
         assert (await ada.hear("message"))["text"] == "in two"
 
 
-# --- a send that comes alone -------------------------------------------------------------------------------------
+# --- sends that come whole, alone or several ---------------------------------------------------------------------
 
 WRITTEN = {
     "compact": '{"t":"send","room":"lobby","nonce":"N","text":"hi"}',
@@ -435,3 +435,50 @@ async def test_sends_one_at_a_time_get_their_acks_however_many_are_in_flight(tmp
             assert [(ack["nonce"], ack["seq"]) for ack in acks] == [(f"n{seq}", seq) for seq in range(1, total + 1)]
             assert [message["seq"] for message in messages] == list(range(1, total + 1))
             assert await ada.tell("still here", "good") == total + 1
+
+
+def _packet(*frames: Frame) -> bytes:
+    """Frames as browsers write them, for one write."""
+    return b"".join(client_frames.text(_json(frame, COMPACT)) for frame in frames)
+
+
+def _send(nonce: str, room: str = ROOM) -> Frame:
+    return {"t": "send", "room": room, "nonce": nonce, "text": "x"}
+
+
+async def test_sends_that_come_together_keep_their_order(tmp_path: Path) -> None:
+    async with house(tmp_path) as belfry:
+        ada = await belfry.client("ada", ROOM)
+        nonces = [f"n{number}" for number in range(1, 41)]
+        await ada.send(_packet(*map(_send, nonces[:30])))
+        # Not all of it sends, and not all whole: what is behind the sends of one write comes behind them too.
+        rest = _packet(*map(_send, nonces[30:]), {"t": "leave", "room": ROOM}, _send("late"))
+        await ada.send(rest[:-7])
+        await ada.send(rest[-7:])
+        answers = [await ada.hear("ack", "error") for _ in range(41)]
+        acks = [(answer["nonce"], answer["seq"]) for answer in answers if answer["t"] == "ack"]
+        assert acks == list(zip(nonces, range(1, 41), strict=True))
+        assert [answer["ref"] for answer in answers if answer["t"] == "error"] == ["late"]
+        await ada.join(ROOM)
+        assert await ada.tell("still here", "good") == 41
+
+
+async def test_behind_the_send_that_ends_a_session_nothing_is_taken(tmp_path: Path) -> None:
+    async with house(tmp_path) as belfry:
+        ada, bob = await belfry.client("ada", ROOM), await belfry.client("bob", ROOM)
+        await ada.send(
+            _packet(_send("first"), *(_send(f"n{number}", "nowhere") for number in range(STRIKES + 1)), _send("last"))
+        )
+        assert (await ada.hear_close()).code == 1008
+        assert [frame["nonce"] for frame in ada.waiting if frame["t"] == "ack"] == ["first"]
+        assert [frame["ref"] for frame in ada.waiting if frame["t"] == "error"] == [f"n{n}" for n in range(STRIKES)]
+        assert await bob.tell("mine", "next") == 2
+
+
+async def test_more_sends_at_once_than_may_be_in_flight_are_all_taken(tmp_path: Path) -> None:
+    async with house(tmp_path, limits=Limits(send_rate=0)) as belfry:
+        ada = await belfry.client("ada", ROOM)
+        nonces = [f"n{number}" for number in range(3 * IN_FLIGHT)]
+        await ada.send(_packet(*map(_send, nonces)))
+        acks = [await ada.hear("ack", "error") for _ in nonces]
+        assert [ack.get("nonce") for ack in acks] == nonces
