@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import trio
 from chat.tokens import Tokens
 from tests.faults.fleet import WITH_A_LOBBY
 from tests.faults.process import ServerProcess
+from tower.service import BUS_GONE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,6 +67,16 @@ class TowerProcess(ServerProcess):
                 await trio.sleep(0.1)
                 told = (await self.ask("/v1/servers"))["wrong"]
         assert any(says in line for line in told) if says else not told, told
+
+    async def until_orders_are_refused(self) -> None:
+        """Wait until the bus has been away for longer than an order may wait for it."""
+        quiet = 0.0
+        with trio.move_on_after(SEEN):
+            while quiet <= BUS_GONE + 0.5:  # told to the second
+                await trio.sleep(0.1)
+                told = " ".join((await self.ask("/v1/servers"))["wrong"])
+                quiet = float(found[1]) if (found := re.search(r"the bus has been away for (\d+) s", told)) else 0.0
+        assert quiet > BUS_GONE, quiet
 
     async def verb(self, *words: str) -> tuple[int, str, str]:
         """Run a command of the operator's against it: exit code, stdout, stderr."""
@@ -150,6 +162,7 @@ async def test_a_death_is_seen_and_so_is_a_fleet_without_its_bus(make_fleet: Mak
         await tower.until_wrong("the fleet is read from the database")
         await one.start()
         await tower.until_states({one.id: "ready", two.id: "ready"})
+        await tower.until_orders_are_refused()
         code, _, err = await tower.verb("cordon", one.id)
         assert (code, "the bus has been away" in err) == (1, True), err
         fleet.kafka.resume()
