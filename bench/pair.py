@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from bench import mysql
 from bench.fleet import FleetStage, Seat
+from bench.load import Load
 from bench.report import Table, Target
+from bench.stage import attempt
 
 if TYPE_CHECKING:
     from bench.ground import Ground
@@ -20,41 +22,54 @@ if TYPE_CHECKING:
 
 DATABASE = "mysql"
 TURNS = 2
+PLANNED, WAITING = "sent as planned", "one in flight"
 NEAR = 0.97  # of one alone counts as not below it: a search's step is 9 % wide, two runs of one differ by 3 %
 
 
 def table(generator: Generator, ground: Ground, pace: Pace) -> tuple[Table, list[Target]]:
     """One alone, then both, each with half of the publishers."""
-    best: dict[int, Step | None] = {}
+    best: dict[tuple[str, int], Step | None] = {}
     for _ in range(TURNS):
         for count in (1, 2):
-            found = _search(count, generator, ground, pace)
-            best[count] = max(best.get(count), found, key=_acks)
-    rows = [mysql.row(f"{count} of Belfry", "MySQL", "one hot room", step) for count, step in best.items()]
-    alone, both = (_acks(step) for step in best.values())
+            for way, found in _measured(count, generator, ground, pace).items():
+                best[way, count] = max(best.get((way, count)), found, key=_acks)
     return (
         Table(
             "Two servers writing one hot room over MySQL and Kafka",
             f"Acknowledged/s of all with ack p99 <= {mysql.ACK_P99 * 1000:.0f} ms; {mysql.MEMBERS} publishers, all "
             "members, every message delivered to all on both. Everything shares all cores. The better of two "
-            "searches each, made in turns.",
+            f'searches each, made in turns. "{WAITING}": each publisher sends its next message when the last one is '
+            "acknowledged, so the rate is what comes of it.",
             mysql.COLUMNS,
-            rows,
+            [
+                mysql.row(f"{count} of Belfry", "MySQL", f"one hot room, {way}", step)
+                for (way, count), step in best.items()
+            ],
         ),
-        [
-            Target(
-                "two servers' acknowledged/s in one hot room, to one's", ">= 1.0x",
-                f"{both / alone if alone else 0:.2f}x", alone > 0 and both >= alone * NEAR,
-            )
-        ],
-    )  # fmt: skip
+        [_target(way, _acks(best[way, 1]), _acks(best[way, 2])) for way in (PLANNED, WAITING)],
+    )
 
 
-def _search(count: int, generator: Generator, ground: Ground, pace: Pace) -> Step | None:
-    """What so many servers hold together."""
+def _measured(count: int, generator: Generator, ground: Ground, pace: Pace) -> dict[str, Step | None]:
+    """What so many servers hold together, and what they do for publishers that wait for their acks."""
     seats = [Seat(number * count // mysql.MEMBERS, mysql.HOT) for number in range(mysql.MEMBERS)]
+    everybody = tuple((number, seat.room) for number, seat in enumerate(seats))
+    members = sum(seat.group == 0 for seat in seats)
     with FleetStage(generator, ground, DATABASE, seats, everywhere=True) as stage:
-        return mysql.best(stage, seats, pace)
+        waiting = Load(everybody, members, seconds=pace.step, warm=pace.warm)
+        return {
+            PLANNED: mysql.best(stage, seats, pace),
+            WAITING: attempt(stage, waiting, pace.tries, lambda step: step.ack_times.quantile(0.99) <= mysql.ACK_P99),
+        }
+
+
+def _target(way: str, alone: float, both: float) -> Target:
+    return Target(
+        f"two servers' acknowledged/s in one hot room, to one's, {way}",
+        ">= 1.0x",
+        f"{both / alone if alone else 0:.2f}x",
+        alone > 0 and both >= alone * NEAR,
+    )
 
 
 def _acks(step: Step | None) -> float:

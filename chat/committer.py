@@ -10,6 +10,9 @@ less than FEW messages waits until LONGER after the one before; who is the first
 Where others write our rooms too, at the same time, transactions wait for each other in the database: the more messages
 one brings, the longer until the next, counted from its end. Then a server that had to wait for another's transaction
 begins its next one so much later, and soon they take turns without waiting.
+
+Who has nobody to wait for waits no longer: when everybody who was in the last transaction waited for its ack, and has
+sent again (see `chat/lockstep.py`).
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import trio
 
 from chat.errors import Refused
 from chat.frames import text_frame
+from chat.lockstep import Lockstep
 from chat.wire import encode
 from db.errors import OutcomeUnknown, StoreUnavailable
 from db.records import Appended, Draft, RoomMissing
@@ -86,6 +90,7 @@ class Committer:
         self._enough = BATCH  # in line, and nothing more is waited for
         self._full = trio.Event()  # so many are, or somebody hurries
         self._ended = float("-inf")  # when the last transaction was answered
+        self._lockstep = Lockstep()
         metrics.gauges["commit_queue"] = lambda: len(self._queue)
 
     def submit(self, draft: Draft, live: LiveRoom, sender: Sender) -> None:
@@ -96,7 +101,8 @@ class Committer:
         self._metrics.sends += 1
         self._queue.append((draft, live, sender))
         self._wake.set()
-        if len(self._queue) >= self._enough:
+        self._lockstep.sent(draft.user_id)
+        if len(self._queue) >= self._enough or self._lockstep.is_complete:
             self._full.set()
 
     def close(self) -> None:
@@ -130,7 +136,10 @@ class Committer:
                 await self._gather(began, count)
                 began = trio.current_time()
                 count = min(BATCH, len(self._queue))
-                await self._commit([self._queue.popleft() for _ in range(count)])
+                batch = [self._queue.popleft() for _ in range(count)]
+                self._lockstep.began(draft.user_id for draft, _, _ in batch)
+                await self._commit(batch)
+                self._lockstep.answered(silent=not self._queue)
             self._busy = False
             self._idle.set()
             if self._closed:
@@ -152,7 +161,8 @@ class Committer:
 
     async def _until(self, moment: float, enough: int) -> None:
         left = moment - trio.current_time()
-        if left > 0 and len(self._queue) < enough and not self._hurry.is_set():
+        complete = len(self._queue) >= enough or self._lockstep.is_complete
+        if left > 0 and not complete and not self._hurry.is_set():
             self._full, self._enough = trio.Event(), enough
             with trio.move_on_after(left):
                 await self._full.wait()

@@ -113,8 +113,8 @@ async def test_where_others_hear_of_each_commit_a_few_wait_longer_for_company(
     monkeypatch.setattr(committer, "LONGER", 3.0)
     async with shimmed(tmp_path) as (belfry, shim):
         monkeypatch.setattr(belfry.server.hub, "quiet", lambda: 0.0)
-        clients = [await belfry.client(f"u{number}", ROOM) for number in range(3)]
-        await clients[0].tell("x", "first")  # nobody spoke before: at once
+        *clients, silent = [await belfry.client(f"u{number}", ROOM) for number in range(4)]
+        await silent.tell("x", "first")  # nobody spoke before: at once
         for client in clients:
             await send(client, "few")
             await trio.sleep(0.1)  # a commit takes less
@@ -145,13 +145,40 @@ async def test_the_more_a_commit_brings_the_longer_the_next_one_gathers_where_ot
         clients = [await belfry.client(f"u{number}", ROOM) for number in range(5)]
         await one_then_all_together(belfry, shim, clients)
         for number in range(3):
-            for client in clients:
+            for client in clients[1:]:  # one is waited for
                 await send(client, f"behind{number}")
             await trio.sleep(0.1)  # a commit takes less
-        assert await clients[1].messages(21) == list(range(1, 22))
+        assert await clients[1].messages(18) == list(range(1, 19))
         sizes = [len(drafts) for drafts, _ in shim.called("append")]
         assert sizes[:2] == [1, 5]
-        assert (sizes[2:] == [15]) == others_write
+        assert (sizes[2:] == [12]) == others_write
+
+
+async def test_who_waits_for_its_acks_waits_for_no_company(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GATHER", "LONGER", "REST", "EACH"):
+        monkeypatch.setattr(committer, name, 60.0)
+    monkeypatch.setattr(committer, "SPOKE", 1_000.0)
+    async with shimmed(tmp_path) as (belfry, shim):
+        monkeypatch.setattr(belfry.server.hub, "quiet", lambda: 0.0)
+        belfry.server.hub.others_spoke = trio.current_time()
+        clients = [await belfry.client(f"u{number}", ROOM) for number in range(3)]
+        for number in range(3):
+            await clients[0].tell("x", f"alone{number}")  # raises when there is no ack for long
+        gate = shim.before["append"] = Gate()
+        await send(clients[0], "gated")
+        with trio.fail_after(PATIENCE):
+            await gate.reached.wait()
+        for client in clients[1:]:
+            await send(client, "meanwhile")
+        await until(lambda: belfry.metric("sends") == 6)
+        gate.open()
+        await until(lambda: belfry.metric("acks") == 4)
+        await belfry.server.committer.wait_idle()  # they would wait for a minute: the one before was not in step
+        for number in range(3):
+            await send(clients[1], f"in-step{number}")
+            await clients[2].tell("x", f"in-step{number}")
+        assert await clients[0].messages(12) == list(range(1, 13))
+        assert [len(drafts) for drafts, _ in shim.called("append")] == [1, 1, 1, 1, 2, 2, 2, 2]
 
 
 async def test_a_store_that_is_away_refuses_with_a_word_to_retry_and_recovers(tmp_path: Path) -> None:
