@@ -13,6 +13,7 @@ from bench.errors import Unmeasured
 from bench.fleet import FleetStage, Seat
 from bench.ground import DURABLE, Ground, Missing, Plot, sql
 from bench.load import BUCKETS, Buckets, Generator, Load, Refusal, Seen
+from bench.pace import FULL
 from bench.report import Report, Table, Target
 from bench.stage import Step
 from compose.services import SERVICES, ServiceError
@@ -207,11 +208,14 @@ def test_two_servers_carry_a_load_and_are_started_anew(
 
 
 def test_pair_says_how_two_compare_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = iter([step(10_000), None, step(9_000), step(9_800)])  # one, two, and both again: the better ones count
-    monkeypatch.setattr(mysql, "best", lambda *_: next(found))
-    _, targets = pair.table(Generator(), Ground(servers.LOAD_CORE), None)  # type: ignore[arg-type]
-    assert met(targets) == [True]
-    assert targets[0].got == "0.98x"
+    planned = iter([step(10_000), None, step(9_000), step(9_800)])  # one, two, and both again: the better ones count
+    waiting = iter([step(7_000), step(6_000), step(8_000), None])
+    monkeypatch.setattr(mysql, "best", lambda *_: next(planned))
+    monkeypatch.setattr(pair, "attempt", lambda *_: next(waiting))
+    table, targets = pair.table(Generator(), Ground(servers.LOAD_CORE), FULL)
+    assert met(targets) == [True, False]
+    assert [target.got for target in targets] == ["0.98x", "0.75x"]
+    assert [row[3] for row in table.rows] == ["10,000", "8,000", "9,800", "6,000"]
 
 
 def test_errors_that_are_not_the_machine_s_are_raised() -> None:
