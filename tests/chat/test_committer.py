@@ -181,6 +181,25 @@ async def test_who_waits_for_its_acks_waits_for_no_company(tmp_path: Path, monke
         assert [len(drafts) for drafts, _ in shim.called("append")] == [1, 1, 1, 1, 2, 2, 2, 2]
 
 
+async def test_who_sends_while_a_commit_runs_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committer, "LONGER", 60.0)
+    async with shimmed(tmp_path) as (belfry, shim):
+        monkeypatch.setattr(belfry.server.hub, "quiet", lambda: 0.0)
+        ada = await belfry.client("ada", ROOM)
+        gate = shim.before["append"] = Gate()
+        await send(ada, "first")
+        with trio.fail_after(PATIENCE):
+            await gate.reached.wait()
+        await send(ada, "meanwhile")  # without its ack
+        await until(lambda: belfry.metric("sends") == 2)
+        gate.open()
+        await until(lambda: belfry.metric("acks") == 1)
+        await trio.sleep(0.2)  # a commit takes less
+        assert belfry.metric("acks") == 1
+        await belfry.server.committer.wait_idle()
+        assert belfry.metric("acks") == 2
+
+
 async def test_a_store_that_is_away_refuses_with_a_word_to_retry_and_recovers(tmp_path: Path) -> None:
     async with shimmed(tmp_path) as (belfry, shim):
         ada, bob = await belfry.client("ada", ROOM), await belfry.client("bob", ROOM)
