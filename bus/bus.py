@@ -35,8 +35,11 @@ class Bus(Protocol):
 
     counts: Counts
 
-    def publish(self, event: Event) -> None:
-        """Hand an event over for sending; never blocks, never raises. Over its bound the oldest events are lost."""
+    def publish(self, event: Event, apart: float = 0.0) -> None:
+        """Hand an event over for sending; never blocks, never raises. Over its bound the oldest events are lost.
+
+        It need not be sent before `apart` seconds after whatever was sent last: more may go with it then.
+        """
 
     def quiet(self) -> float | None:
         """Seconds for which nothing proved that events still come through; None when there is nobody else to hear."""

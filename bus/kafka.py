@@ -35,9 +35,9 @@ class KafkaBus:
         self._writer = Writer(url, origin, self._link, self.counts)
         self._published = trio.Event()
 
-    def publish(self, event: Event) -> None:
-        self._writer.put(event)
-        self._published.set()
+    def publish(self, event: Event, apart: float = 0.0) -> None:
+        if self._writer.put(event, apart):
+            self._published.set()
 
     def quiet(self) -> float:
         return self._link.quiet()

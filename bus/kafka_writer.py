@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import struct
 import time
@@ -62,6 +63,8 @@ class Writer:
         self._bell: Bell | None = None
         self._pinged = 0.0
         self._sent = 0.0  # when the last round began
+        self._due = math.inf  # when the next one may begin
+        self._wanted = math.inf  # the same for what was put since we were woken
         self._warned = -WARN
         self.stale = False  # set from the reader's thread: meet the brokers anew
 
@@ -74,14 +77,19 @@ class Writer:
         finally:
             self._bell.close()
 
-    def put(self, event: Event) -> None:
-        """Take an event from the event loop; over the bound the oldest is lost. `wake` must follow."""
+    def put(self, event: Event, apart: float) -> bool:
+        """Take an event from the event loop; over the bound the oldest is lost. True: `wake` must follow."""
+        now = time.monotonic()
         self._counts.lost += len(self._waiting) == WAITING
-        self._waiting.append((time.monotonic(), event))
+        self._waiting.append((now, event))
+        due = max(now, self._sent + apart)
+        self._wanted = min(self._wanted, due)
+        return not apart or due < self._due
 
     def wake(self) -> None:
         """Have what was put sent."""
         assert self._bell is not None
+        self._due, self._wanted = min(self._due, self._wanted), math.inf
         self._bell.ring()
 
     def run(self) -> None:
@@ -116,13 +124,18 @@ class Writer:
         looked = time.monotonic()
         while not self.stale:
             # Answers are read when there is something else to do: to wake up for each would double the rounds.
-            full = sender.channels() if self._waiting and sender.under_way >= UNDER_WAY else []
-            wait_for([self._bell, *full], POLLIN, self._pinged + PING - time.monotonic())
+            now = time.monotonic()
+            is_due = self._due <= now
+            full = sender.channels() if is_due and sender.under_way >= UNDER_WAY else []
+            until = self._pinged + PING
+            if not is_due or self._may_send(sender):
+                until = min(until, self._due)
+            wait_for([self._bell, *full], POLLIN, until - now)
             trio.from_thread.check_cancelled()
             self._bell.hush()
             sender.settle()
             if self._link.is_taking:
-                if sender.under_way < UNDER_WAY and (self._waiting or self._again) and not sender.is_silent:
+                if self._may_send(sender) and (self._again or self._due <= time.monotonic()):
                     time.sleep(max(0.0, self._sent + GATHER - time.monotonic()))
                     self._sent = time.monotonic()
                     sender.send(self._records(brokers))
@@ -132,6 +145,9 @@ class Writer:
             if time.monotonic() - looked > METADATA:
                 looked = time.monotonic()
                 brokers.refresh()
+
+    def _may_send(self, sender: Sender) -> bool:
+        return sender.under_way < UNDER_WAY and not sender.is_silent
 
     def _say_last_words(self, brokers: Brokers, sender: Sender) -> None:
         """Those of a server that stops."""
@@ -163,6 +179,7 @@ class Writer:
         self._again = []
         groups: dict[TopicPartition, list[bytes]] = {}
         now = time.monotonic()
+        self._due = math.inf  # before they are taken: what is put later wakes us
         while self._waiting:
             since, event = self._waiting.popleft()
             route = ROUTES[type(event)]

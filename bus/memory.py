@@ -54,7 +54,7 @@ class MemoryBus:
         self._arrived = trio.Event()
         self._lost = False  # whether events fell out of the inbox, unheard
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: Event, apart: float = 0.0) -> None:
         route = ROUTES[type(event)]
         if route.topic.kept and route.key is not None:
             self._exchange._kept[route.topic.name, route.key(event)] = self._server_id, event

@@ -184,11 +184,19 @@ class Hub:
 
     # --- messages ----------------------------------------------------------------------------------------------
 
-    def committed(self, live: LiveRoom, first_seq: int, bodies: Sequence[bytes], acks: Mapping[Session, bytes]) -> None:
-        """Messages of ours are durable: deliver them here, in order, and tell the other servers."""
+    def committed(
+        self,
+        live: LiveRoom,
+        first_seq: int,
+        bodies: Sequence[bytes],
+        acks: Mapping[Session, bytes],
+        *,
+        apart: float = 0.0,
+    ) -> None:
+        """Messages of ours are durable: deliver them here, in order, and tell the other servers (`apart`: see Bus)."""
         self._deliver(live, first_seq, bodies, acks)
         order = live.order
-        self.publish(Committed(order.name, order.id, order.epoch, first_seq, list(bodies), time.time()))
+        self.publish(Committed(order.name, order.id, order.epoch, first_seq, list(bodies), time.time()), apart)
 
     def offer(self, live: LiveRoom, first_seq: int, bodies: Sequence[bytes]) -> None:
         """Messages that others committed."""
@@ -211,12 +219,12 @@ class Hub:
 
     # --- other servers -----------------------------------------------------------------------------------------
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: Event, apart: float = 0.0) -> None:
         """Tell the other servers; never blocks, never raises."""
         if self._silent:
             return
         self._metrics.bus_published += 1
-        self._bus.publish(event)
+        self._bus.publish(event, apart)
 
     def missed(self) -> None:
         """Events were lost, or may have been: ask the store for messages, and the others for members."""

@@ -105,6 +105,36 @@ async def test_what_is_published_in_a_row_is_one_record(kafka_url: KafkaUrl) -> 
     assert [event.room for _, event in heard.events] == [f"room{room}" for room in range(4)] * 20
 
 
+async def test_what_may_wait_goes_together(kafka_url: KafkaUrl) -> None:
+    one, two = KafkaBus(kafka_url, "s1"), KafkaBus(kafka_url, "s2")
+    async with running(one), running(two) as heard:
+        before = await do(written, kafka_url, MESSAGES.name)
+        one.publish(Committed("lobby", 1, "k3f9", 1, [b"{}"]), 3.0)
+        await heard.until_count(1)  # nothing was sent for so long: it goes at once
+        for seq in range(2, 22):
+            one.publish(Committed("lobby", 1, "k3f9", seq, [b"{}"]), 3.0)
+            await trio.sleep(0.02)
+        await heard.until_count(21)  # nothing else is said
+        assert await do(written, kafka_url, MESSAGES.name) - before <= 3  # where we paused for long, one more
+
+
+async def test_what_may_wait_goes_with_what_may_not_and_before_the_end(kafka_url: KafkaUrl) -> None:
+    one, two = KafkaBus(kafka_url, "s1"), KafkaBus(kafka_url, "s2")
+    async with running(two) as heard:
+        async with running(one):
+            one.publish(Asked("lobby"))
+            await heard.until_count(1)
+            for seq in range(1, 6):
+                one.publish(Committed("lobby", 1, "k3f9", seq, [b"{}"]), 1_000.0)
+                await trio.sleep(0.1)  # pings go out meanwhile
+            assert len(heard.events) == 1
+            one.publish(Asked("lobby"))
+            await heard.until_count(7)
+            one.publish(Committed("lobby", 1, "k3f9", 6, [b"{}"]), 1_000.0)
+        await heard.until_count(8)
+    assert [event.first_seq for _, event in heard.events if isinstance(event, Committed)] == list(range(1, 7))
+
+
 async def test_the_library_brings_no_thread_of_its_own(kafka_url: KafkaUrl) -> None:
     def clients_threads() -> list[str]:
         return [thread.name for thread in threading.enumerate() if "kafka-io" in thread.name]

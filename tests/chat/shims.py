@@ -84,8 +84,8 @@ class ShakyBus:
         self._lost, self._doubled, self._late = lost, doubled, late
         self.shaken = 0  # events that did not simply arrive
 
-    def publish(self, event: Event) -> None:
-        self._bus.publish(event)
+    def publish(self, event: Event, apart: float = 0.0) -> None:
+        self._bus.publish(event, apart)
 
     def quiet(self) -> float | None:
         return self._bus.quiet()
@@ -127,7 +127,7 @@ class DeadBus:
     def __init__(self) -> None:
         self.counts = Counts()
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: Event, apart: float = 0.0) -> None:
         pass
 
     def quiet(self) -> float | None:

@@ -11,6 +11,7 @@ import trio
 from chat_world import PATIENCE, ROOM, Client, House, serving, sqlite, token, until
 from shims import Failing, Gate, ShimStore
 
+from bus.events import Committed
 from chat import committer
 from chat.config import Limits
 from db.errors import OutcomeUnknown, StoreUnavailable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from bus.events import Event
     from db.store import Store
 
 AWAY = StoreUnavailable("the disk is full")
@@ -198,6 +200,34 @@ async def test_who_sends_while_a_commit_runs_is_waited_for(tmp_path: Path, monke
         assert belfry.metric("acks") == 1
         await belfry.server.committer.wait_idle()
         assert belfry.metric("acks") == 2
+
+
+@pytest.mark.parametrize("others_write", [True, False])
+async def test_where_others_write_too_they_hear_later_of_who_waits_for_its_acks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others_write: bool
+) -> None:
+    monkeypatch.setattr(committer, "SPOKE", 1_000.0)
+    monkeypatch.setattr(committer, "GATHER", 60.0)
+    monkeypatch.setattr(committer, "TELL", 2.5 * committer.TELL_EACH)
+    told: list[tuple[int, float]] = []
+    async with shimmed(tmp_path) as (belfry, shim):
+        hub = belfry.server.hub
+        hub.others_spoke = trio.current_time() - (0.0 if others_write else 2_000.0)
+        clients = [await belfry.client(f"u{number}", ROOM) for number in range(3)]
+
+        def publish(event: Event, apart: float = 0.0) -> None:
+            if isinstance(event, Committed):
+                told.append((len(event.bodies), apart))
+
+        monkeypatch.setattr(hub, "publish", publish)
+        await clients[0].tell("x", "alone")  # nobody was in step before it
+        await clients[0].tell("x", "again")
+        await one_then_all_together(belfry, shim, clients)  # who speaks meanwhile is not in step, nor is the next one
+        for client in clients:
+            await send(client, "in-step")
+        assert await clients[1].messages(9) == list(range(1, 10))
+    each = committer.TELL_EACH if others_write else 0.0
+    assert told == [(1, 0.0), (1, each), (1, each), (3, 0.0), (3, 2.5 * each)]
 
 
 async def test_a_store_that_is_away_refuses_with_a_word_to_retry_and_recovers(tmp_path: Path) -> None:
