@@ -20,7 +20,7 @@ from chat.api.messages import MessageRoutes
 from chat.api.openapi import BEARER, INFO, TAGS, Document
 from chat.api.pages import page_routes, read_pages
 from chat.api.rooms import RoomRoutes
-from chat.api.users import UserRoutes
+from chat.api.users import UserId, UserRoutes
 from chat.errors import Refused
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def make_app(
     # Redirects to an address with one slash fewer would be answers outside the one shape.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
+    app.url_map.converters["user"] = UserId
     QuartSchema(
         app,
         openapi_path="/v1/openapi.json",

@@ -52,6 +52,15 @@ _BODY = ("bad_json", "bad_request", "too_large", "timeout")
 _ROOM = ("room_name_invalid", "room_missing")
 EVERYWHERE = ("store_unavailable", "internal")
 
+# What stands in a path: in words, and as a schema.
+IN_PATHS: dict[str, tuple[str, dict[str, Any]]] = {
+    "room": ("The room's name.", {"pattern": "^[a-z0-9._-]{1,64}$", "examples": ["lobby"]}),
+    "user_id": (
+        "The user's id, percent-encoded.",
+        {"pattern": "^[!-~]{1,64}$", "examples": ["u_ada"]},
+    ),
+}
+
 # In the order of the documentation.
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/v1/guests", "post"): Operation("createGuest", (*_BODY, "name_invalid", "guests_off")),
@@ -108,8 +117,8 @@ class Document(OpenAPIProvider):
 
     def build_path_parameter(self, name: str, converter: Any) -> dict[str, Any]:
         parameter: dict[str, Any] = super().build_path_parameter(name, converter)
-        parameter["description"] = "The room's name."
-        parameter["schema"] |= {"pattern": "^[a-z0-9._-]{1,64}$", "examples": ["lobby"]}
+        parameter["description"], more = IN_PATHS[name]
+        parameter["schema"] |= more
         return parameter
 
     def build_querystring_parameters(self, model: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:

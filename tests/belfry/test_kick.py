@@ -24,7 +24,7 @@ def kick(flags: dict[str, str], environ: dict[str, str] = ENVIRON) -> int:
     return run_kick(read_settings("kick", flags, environ), flags, environ)
 
 
-@pytest.mark.parametrize("user", ["a/b", "..", ".", "a?b#c%2F", "x/kick"])
+@pytest.mark.parametrize("user", ["a/b", "..", ".", "a?b#c%2F", "x/kick", "/a", "//", "a/"])
 async def test_ids_that_an_address_would_take_apart(
     tmp_path: Path, user: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,7 +36,7 @@ async def test_it_is_served_to_everybody(house, api):
 async def test_it_has_every_route_of_the_api(house, api):
     hidden = {"/v1/openapi.json", "/v1/docs"}
     routes = {
-        (re.sub("<(?:path:)?(.+?)>", r"{\1}", rule.rule), method.lower())
+        (re.sub(r"<(?:\w+:)?(.+?)>", r"{\1}", rule.rule), method.lower())
         for rule in house.app.url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
         if rule.rule.startswith("/v1/") and rule.rule not in hidden
@@ -86,6 +86,21 @@ def test_what_is_required_is_said(api):
     assert not any(parameter["required"] for parameter in listing["parameters"])
     (limit,) = (parameter for parameter in listing["parameters"] if parameter["name"] == "limit")
     assert limit["schema"] == {"type": "integer", "minimum": 1, "maximum": 100, "default": 50}
+
+
+@pytest.mark.parametrize(("parameter", "good", "bad"), [("room", "lobby", "Ada"), ("user_id", "u/Ada@x", "Ada L")])
+def test_what_stands_in_a_path_has_its_own_pattern(api, parameter, good, bad):
+    patterns = [
+        said["schema"]["pattern"]
+        for methods in api["paths"].values()
+        for operation in methods.values()
+        for said in operation["parameters"]
+        if said["in"] == "path" and said["name"] == parameter
+    ]
+    assert patterns
+    for pattern in patterns:
+        assert re.search(pattern, good)
+        assert not re.search(pattern, bad)
 
 
 def test_the_reference_page_is_true(api):
