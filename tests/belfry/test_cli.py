@@ -154,3 +154,22 @@ def test_help_needs_no_web_framework() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.endswith("set()\n")
+
+
+# Ctrl-C while this module is looked for.
+INTERRUPTED = """\
+import runpy, sys
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupts())
+runpy.run_module("belfry", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("module", ["belfry.cli", "belfry.flags"])
+def test_ctrl_c_is_quiet_while_the_program_is_read(module: str) -> None:
+    argv = [sys.executable, "-c", INTERRUPTED, module]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
