@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from compose.services import Kafka, Mariadb, Mysql, ServiceError
+from compose.services import Kafka, Mariadb, Mysql, ServiceError, kafka
 from compose.services.cache import cached
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +56,28 @@ def test_it_starts_from_nothing_and_again_after_a_kill(kind: type[Mysql | Mariad
         with pytest.raises(ServiceError, match="runs already"):
             service.start()
     assert not answers(service.port)
+
+
+def mapped(pid: int) -> set[str]:
+    """The files that a process has in its memory."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return {line.split(maxsplit=5)[5] for line in lines if line.count("/")}
+
+
+def test_a_broker_begins_with_classes_that_were_recorded(tmp_path: Path) -> None:
+    with Kafka(tmp_path) as service:
+        assert str(kafka.recorded_classes()) in mapped(service.pid)
+
+
+def test_a_record_of_classes_that_is_no_good_costs_nothing_but_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = tmp_path / "classes.jsa"
+    record.write_bytes(b"no such thing\n" * 1_000)
+    monkeypatch.setattr(kafka, "recorded_classes", lambda: record)
+    with Kafka(tmp_path / "kafka") as service:
+        assert answers(service.port)
+        assert str(record) not in mapped(service.pid)
 
 
 def test_a_paused_one_says_nothing_until_it_is_resumed(tmp_path: Path) -> None:
