@@ -1,4 +1,4 @@
-"""Where the inside of kafka-python is put right: what it leaves open, what it keeps to itself, its thread."""
+"""Where the inside of kafka-python is put right: what it leaves open, forgets, keeps to itself, its thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,24 @@ from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
 
-class _Plain(socket.socket):
+class _LastWords:
+    """The library forgets what comes in the same moment as the end of the stream: a broker's refusal, for example.
+
+    Here the end comes by itself, at the next look.
+    """
+
+    _came = False  # whether anything came since the last end
+
+    def recv(self, *how: Any) -> bytes:
+        data: bytes = super().recv(*how)  # type: ignore[misc]  # of the socket that this is mixed into
+        if not data and self._came:
+            self._came = False
+            raise BlockingIOError
+        self._came = bool(data)
+        return data
+
+
+class _Plain(_LastWords, socket.socket):
     """The library's selector says the socket in an error it catches, at each wait; the common text asks the kernel."""
 
     __repr__ = object.__repr__
@@ -44,7 +61,7 @@ class _Here(NetworkSelector):  # type: ignore[misc]
         pass
 
 
-class Tls(ssl.SSLSocket):
+class Tls(_LastWords, ssl.SSLSocket):
     """The library leaves a socket whose handshake fails to the garbage collector too."""
 
     def do_handshake(self, block: bool = False) -> None:

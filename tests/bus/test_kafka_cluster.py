@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 from kafka import KafkaAdminClient, TopicPartition
+from kafka.net.transport import KafkaSSLTransport
 
 from bus import kafka_reader, kafka_writer
 from bus.events import Committed
@@ -259,4 +261,22 @@ async def test_who_is_not_let_in_says_why(
     bus = KafkaBus(url, "s1")
     async with running(bus, proved=False) as heard:
         # A broker whose first handshake takes a second has not said why at first; each reason is told.
+        await heard.until(lambda: any(f"is away ({why}" in line for line in told(caplog)))
+
+
+async def test_a_refusal_is_heard_that_came_together_with_the_end_of_the_connection(
+    guarded: Guarded, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive = KafkaSSLTransport._sock_recv
+
+    def late(transport: KafkaSSLTransport) -> tuple[bytes, Exception | None]:
+        time.sleep(0.1)  # the broker says no and hangs up in one
+        found: tuple[bytes, Exception | None] = receive(transport)
+        return found
+
+    monkeypatch.setattr(KafkaSSLTransport, "_sock_recv", late)
+    url = parse_url(f"kafka://belfry:wrong@{guarded.address}?tls=required&sasl=plain")
+    assert isinstance(url, KafkaUrl)
+    async with running(KafkaBus(url, "s1"), proved=False) as heard:
+        why = "SaslAuthenticationFailedError: Authentication failed"
         await heard.until(lambda: any(f"is away ({why}" in line for line in told(caplog)))
