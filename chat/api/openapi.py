@@ -12,6 +12,7 @@ from quart_schema.openapi import HttpSecurityScheme
 
 from chat.api.errors import Problem
 from chat.errors import CODES
+from chat.tokens import SUBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,7 @@ IN_PATHS: dict[str, tuple[str, dict[str, Any]]] = {
     "room": ("The room's name.", {"pattern": "^[a-z0-9._-]{1,64}$", "examples": ["lobby"]}),
     "user_id": (
         "The user's id, percent-encoded.",
-        {"pattern": "^[!-~]{1,64}$", "examples": ["u_ada"]},
+        {"pattern": SUBJECT.replace(r"\A", "^").replace(r"\Z", "$"), "examples": ["u_ada"]},
     ),
 }
 

@@ -117,8 +117,9 @@ class Kafka(Service):
         return self.directory / "server.properties"
 
     def _java(self) -> list[str | Path]:
-        recorded = [f"-XX:SharedArchiveFile={recorded_classes()}"] if recorded_classes().exists() else []
-        return ["java", f"-Xmx{HEAP}", *JVM, *recorded, "-cp", f"{cache()}/kafka-{VERSION}/libs/*"]
+        recorded = recorded_classes()
+        begun = [f"-XX:SharedArchiveFile={recorded}"] if recorded.exists() else []
+        return ["java", f"-Xmx{HEAP}", *JVM, *begun, "-cp", f"{cache()}/kafka-{VERSION}/libs/*"]
 
 
 class _Recorder(Kafka):

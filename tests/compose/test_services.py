@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from compose.services import Kafka, Mariadb, Mysql, ServiceError, kafka
-from compose.services.cache import cached
+from compose.services.cache import cached, need
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT = 60.0  # seconds no step comes near to
@@ -65,8 +65,10 @@ def mapped(pid: int) -> set[str]:
 
 
 def test_a_broker_begins_with_classes_that_were_recorded(tmp_path: Path) -> None:
+    java = Path(need("java", "default-jre-headless", "Java")).resolve().parents[1]
+    own = java / "lib" / "server" / "classes.jsa"  # what Java records of itself; a record of ours stands on that one
     with Kafka(tmp_path) as service:
-        assert str(kafka.recorded_classes()) in mapped(service.pid)
+        assert (str(kafka.recorded_classes()) in mapped(service.pid)) == own.exists()
 
 
 def test_a_record_of_classes_that_is_no_good_costs_nothing_but_time(
