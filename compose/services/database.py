@@ -77,6 +77,12 @@ class Database(Service):
             *self.extra,
         ]
 
+    def environment(self) -> dict[str, str]:
+        # MariaDB removes from there, as it starts, what looks like a temporary table: another's, which then fails.
+        temporary = self.directory / "tmp"
+        temporary.mkdir(exist_ok=True)
+        return super().environment() | {"TMPDIR": str(temporary)}
+
     def is_ready(self) -> bool:
         try:
             with socket.create_connection((HOST, self.port), GREETING_WAIT) as asked:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 READY = 90.0  # seconds a start may take; 1 to 4 here, but a machine that runs all tests at once is slow
 STOP = 30.0  # seconds for a clean stop before it is killed; MySQL writes back its pages
 POLL = 0.02  # seconds between looks
-TAIL = 15  # lines of the log in an error
+TAIL = 40  # lines of the log in an error; what a failed mariadb-install-db advises is 25, after the cause
 
 # The kernel's "parent" whose death ends a child is the thread that forked it. This one lives as long as the process.
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="services")

@@ -58,6 +58,20 @@ def test_it_starts_from_nothing_and_again_after_a_kill(kind: type[Mysql | Mariad
     assert not answers(service.port)
 
 
+@pytest.mark.parametrize("kind", [Mysql, Mariadb])
+def test_a_database_that_starts_leaves_the_temporary_tables_of_others(
+    kind: type[Mysql | Mariadb], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everybodys = tmp_path / "tmp of all"
+    everybodys.mkdir()
+    monkeypatch.setenv("TMPDIR", str(everybodys))
+    table = [everybodys / f"#sql-temptable-1e4a-1-1d.{suffix}" for suffix in ("MAI", "MAD", "frm")]
+    for file in table:
+        file.touch()
+    with kind(tmp_path / "its own"):
+        assert all(file.exists() for file in table)
+
+
 def mapped(pid: int) -> set[str]:
     """The files that a process has in its memory."""
     lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
