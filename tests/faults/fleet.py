@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 # A room that visitors come into; who listens only now and then is not taken for gone, however slow the machine is.
 WITH_A_LOBBY = ("--first-rooms", "lobby", "--heartbeat", "10m")
 TALK_TIMEOUT = 300.0  # seconds from the first client to the verdict, the faults between included
-LONG = "BELFRY_SOAK"  # when this variable is set, faults last a minute
+LONG = "TESTS_LONG"  # when this variable is set, faults last a minute
 
 
 def lasting(seconds: float) -> float:
-    """How long a fault lasts: as given, or a minute when the variable of `make soak` is set."""
+    """How long a fault lasts: as given, or a minute when TESTS_LONG is set."""
     return 60.0 if os.environ.get(LONG) else seconds
 
 
@@ -156,7 +156,7 @@ class Fleet:
                     await trio.sleep(0.5)
                     talk.run.stop.set()
         finally:
-            print("\n".join([f"BELFRY_TEST_SEED={seed}", *talk.lines()]))
+            print("\n".join([f"TESTS_SEED={seed}", *talk.lines()]))
         talk.judge()
 
 

@@ -19,8 +19,8 @@ TOLD = 40  # of them
 
 
 def new_seed() -> int:
-    """A new seed each time, told in the output; BELFRY_TEST_SEED repeats one."""
-    given = os.environ.get("BELFRY_TEST_SEED")
+    """A new seed each time, told in the output; TESTS_SEED repeats one."""
+    given = os.environ.get("TESTS_SEED")
     return int(given) if given else random.SystemRandom().getrandbits(32)
 
 
@@ -40,7 +40,7 @@ class Story:
     def about(self, run: Run, *servers: ServerProcess) -> str:
         """All of it; the observations are those of the client that the first fault names."""
         lines = [
-            f"BELFRY_TEST_SEED={run.load.seed}",
+            f"TESTS_SEED={run.load.seed}",
             *self.events,
             f"refusals: {dict(run.meter.errors)}",
         ]

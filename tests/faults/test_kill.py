@@ -29,7 +29,7 @@ SETTLE = 120.0  # seconds for the last of them to have everything; two, if nobod
 @pytest.mark.parametrize("half", [1, 2])
 async def test_kills_and_stops_lose_nothing(start_server: StartServer, half: int) -> None:
     seed = new_seed()
-    print(f"BELFRY_TEST_SEED={seed}")
+    print(f"TESTS_SEED={seed}")
     story = Story()
     server = await start_server("--reconnect-window", "0.5", "--drain-deadline", "20", "--send-rate", "0")
     run = Run(
