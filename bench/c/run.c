@@ -184,8 +184,8 @@ int load_run(const Plan *plan, Result *result) {
     }
     for (;;) {
         int64_t now = now_ns(), wait = 2000000;
-        int first = (int)(result->sent % plan->publishers), touched = 0;
-        if (now >= end) break;
+        int first = (int)(result->sent % plan->publishers), touched = 0, over = now >= end;
+        if (over && plan->closed_loop) break;
         if (plan->closed_loop) {
             int ready = acked_count;
             acked_count = 0;
@@ -217,6 +217,7 @@ int load_run(const Plan *plan, Result *result) {
             Connection *c = &conns[plan->connections[(first + i) % plan->publishers]];
             if (c->state == OPEN) flush_out(c);
         }
+        if (over) break; /* after what was planned before the end, however late we are */
         retry(plan);
         if (now - last_late_check > 50000000) { /* 50 ms */
             last_late_check = now;
