@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench import processes, servers
+from bench import processes, quota, servers
 from bench.load import Refusal
 from bench.stage import SETTLE, Step
 
@@ -46,8 +46,12 @@ class FleetStage:
         *,
         kind: servers.Kind = servers.FLEET,
         everywhere: bool = False,
+        share: float | None = None,
     ) -> None:
-        """`everywhere`: all that takes part shares all cores; else the servers have one of their own."""
+        """`everywhere`: all that takes part shares all cores; else the servers have one of their own.
+
+        `share`: how much of one core each server may use. Its first use raises Unheld where that cannot be had.
+        """
         self.generator = generator
         self.kind = kind
         self.seats = seats
@@ -55,6 +59,7 @@ class FleetStage:
         self._ground = ground
         self._database = database
         self._everywhere = everywhere
+        self._share = share
         self._exits = contextlib.ExitStack()
         self._plot: Plot | None = None
         self._servers: list[servers.Server] = []
@@ -118,6 +123,8 @@ class FleetStage:
                 cores=processes.CORES if self._everywhere else (servers.SERVER_CORE,),
             )
         )
+        if self._share is not None:
+            self._exits.enter_context(quota.held(server.process.pid, self._share))
         self._servers.append(server)
 
     def _seat(self) -> None:

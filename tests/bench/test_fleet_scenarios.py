@@ -14,6 +14,7 @@ from bench.fleet import FleetStage, Seat
 from bench.ground import DURABLE, Ground, Missing, Plot, sql
 from bench.load import BUCKETS, Buckets, Generator, Load, Refusal, Seen
 from bench.pace import FULL
+from bench.quota import Unheld
 from bench.report import Report, Table, Target
 from bench.stage import Step
 from compose.services import SERVICES, ServiceError
@@ -208,14 +209,36 @@ def test_two_servers_carry_a_load_and_are_started_anew(
 
 
 def test_pair_says_how_two_compare_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    planned = iter([step(10_000), None, step(9_000), step(9_800)])  # one, two, and both again: the better ones count
-    waiting = iter([step(7_000), step(6_000), step(8_000), None])
-    monkeypatch.setattr(mysql, "best", lambda *_: next(planned))
+    # One, two, and both again: the better ones count. Then once with servers that are held.
+    planned = iter([step(10_000), None, step(9_000), step(9_800), step(5_000), step(8_000)])
+    waiting = iter([step(7_000), step(6_000), step(8_000), None, step(4_000), step(3_000)])
+    shares = []
+
+    def best(stage: FleetStage, *_: object) -> Step | None:
+        shares.append(stage._share)
+        return next(planned)
+
+    monkeypatch.setattr(mysql, "best", best)
     monkeypatch.setattr(pair, "attempt", lambda *_: next(waiting))
     table, targets = pair.table(Generator(), Ground(servers.LOAD_CORE), FULL)
-    assert met(targets) == [True, False]
-    assert [target.got for target in targets] == ["0.98x", "0.75x"]
-    assert [row[3] for row in table.rows] == ["10,000", "8,000", "9,800", "6,000"]
+    assert met(targets) == [True, False, True, False]
+    assert [target.got for target in targets] == ["0.98x", "0.75x", "1.60x", "0.75x"]
+    assert [row[3] for row in table.rows] == ["10,000", "8,000", "9,800", "6,000", "5,000", "4,000", "8,000", "3,000"]
+    assert shares == [None] * 4 + [pair.SHARE] * 2
+
+
+def test_where_nothing_can_be_held_pair_has_its_other_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    def best(stage: FleetStage, *_: object) -> Step:
+        if stage._share is not None:
+            raise Unheld("control groups cannot be had: no right")
+        return step(10_000)
+
+    monkeypatch.setattr(mysql, "best", best)
+    monkeypatch.setattr(pair, "attempt", lambda *_: step(7_000))
+    table, targets = pair.table(Generator(), Ground(servers.LOAD_CORE), FULL)
+    assert met(targets) == [True, True, False]
+    assert targets[-1].got == "not run: control groups cannot be had: no right"
+    assert len(table.rows) == 4
 
 
 def test_errors_that_are_not_the_machine_s_are_raised() -> None:
