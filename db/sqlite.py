@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from db.records import Draft, Mark, Order, RevokeAction, RoomMissing, RoomSort
 
 T = TypeVar("T")
+Values = tuple[Any, ...] | dict[str, Any]  # of a statement: in its order, or by their names
 
 READERS = 2  # connections: one long page of history must not hold up a join
 SWEEP = 1_000  # messages of a deleted room a transaction: sends wait 20 ms behind one; 200,000 at once took 3 s
@@ -126,7 +127,7 @@ class SqliteStore:
         return numbered.outcomes
 
     async def live_room(self, name: str, recent: int, marks: int) -> LiveRoom | None:
-        rows = await self._read(_rows, sql.LIVE_ROOM, (name, max(recent, 0), max(marks, 0)))
+        rows = await self._read(_rows, sql.LIVE_ROOM, {"name": name, "recent": max(recent, 0), "marks": max(marks, 0)})
         if not rows:
             return None
         (*room, messages, marked) = rows[0]
@@ -142,7 +143,10 @@ class SqliteStore:
         return dict(_heads.decode(await self._read(_value, sql.ROOM_HEADS, (_json(list(room_ids)),))))
 
     async def create_room(self, name: str, title: str, created_by: str, at: dt.datetime) -> RoomRecord:
-        values = (name, title, fold(title), new_epoch(), created_by, moment_text(at))
+        values = {
+            "name": name, "title": title, "folded": fold(title), "epoch": new_epoch(), "by": created_by,
+            "at": moment_text(at),
+        }  # fmt: skip
         async with self._turn:
             rows = await self._write(_rows, sql.ROOM_CREATE, values)
         if not rows:
@@ -155,7 +159,7 @@ class SqliteStore:
 
     async def rename_room(self, name: str, title: str, at: dt.datetime) -> RoomRecord | None:
         async with self._turn:
-            rows = await self._write(_rows, sql.ROOM_RENAME, (name, title, fold(title), moment_text(at)))
+            rows = await self._write(_rows, sql.ROOM_RENAME, (title, fold(title), moment_text(at), name))
         return _room(rows[0]) if rows else None
 
     async def delete_room(self, name: str) -> RoomRecord | None:
@@ -179,10 +183,10 @@ class SqliteStore:
         """See Store. By active_at, a room that gets a message between two pages may come twice or not at all."""
         after = read_cursor(cursor, sort, order) if cursor is not None else None
         limit = max(limit, 0)
-        values: list[Any] = [fold(q), limit + 1]  # one more, to know whether there is a next page
+        values: dict[str, Any] = {"q": fold(q), "limit": limit + 1}  # one more, to know whether there is a next page
         if after is not None:
-            values += [after.key] if sort == "name" else [after.key, after.id]
-        text = await self._read(_value, sql.rooms_sql(sort, order, after is not None), tuple(values))
+            values |= {"key": after.key, "id": after.id}
+        text = await self._read(_value, sql.rooms_sql(sort, order, after is not None), values)
         # json_group_array promises no order, so the page is put in order here.
         found = sorted((RoomRecord(*row) for row in _rooms.decode(text)), key=SORT_KEY[sort], reverse=order == "desc")
         page = found[:limit]
@@ -192,7 +196,7 @@ class SqliteStore:
         _refuse_nul(mark.user_id for mark in marks)
         moved = _json([(mark.room_id, mark.user_id, mark.seq) for mark in marks])
         async with self._turn:
-            await self._write(_rows, sql.MARKS_SAVE, (moved, moment_text(dt.datetime.now(dt.UTC))))
+            await self._write(_rows, sql.MARKS_SAVE, {"marks": moved, "at": moment_text(dt.datetime.now(dt.UTC))})
 
     async def revoke(self, user_id: str, action: RevokeAction, by: str, at: dt.datetime) -> Revocation:
         _refuse_nul((user_id, by))
@@ -313,11 +317,11 @@ def _append(connection: sqlite3.Connection, drafts: Sequence[Draft], at: dt.date
     return careful.numbered
 
 
-def _rows(connection: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+def _rows(connection: sqlite3.Connection, sql: str, values: Values) -> list[tuple[Any, ...]]:
     return connection.execute(sql, values).fetchall()
 
 
-def _value(connection: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> str:
+def _value(connection: sqlite3.Connection, sql: str, values: Values) -> str:
     ((value,),) = connection.execute(sql, values).fetchall()
     assert isinstance(value, str)
     return value
@@ -335,7 +339,7 @@ def _doom(connection: sqlite3.Connection, name: str) -> tuple[Any, ...] | None:
 def _sweep(connection: sqlite3.Connection) -> bool:
     connection.execute("BEGIN IMMEDIATE")
     ((room_id,),) = connection.execute(sql.ROOM_DOOMED).fetchall()
-    if room_id is not None and connection.execute(sql.MESSAGES_SWEEP, (room_id, SWEEP)).rowcount == 0:
+    if room_id is not None and connection.execute(sql.MESSAGES_SWEEP, {"room": room_id, "most": SWEEP}).rowcount == 0:
         connection.execute(sql.ROOM_DELETE, (room_id,))
     connection.execute("COMMIT")
     return room_id is None

@@ -1,4 +1,7 @@
-"""The statements of the embedded twin, as SQLite 3.38 and newer reads them; lists travel as JSON (see db/sqlite.py)."""
+"""The statements of the embedded twin, as SQLite 3.38 and newer reads them; lists travel as JSON (see db/sqlite.py).
+
+What is named twice, or elsewhere than in its order, has a name. Not ?1: Python 3.12 warns of it up to 3.12.3.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,10 @@ ROOM = "id, name, title, epoch, last_seq, created_by, created_at, updated_at, ac
 ROOM_BY_NAME = f"SELECT {ROOM} FROM room WHERE name = ?"
 ROOM_CREATE = f"""
     INSERT INTO room (name, title, title_folded, epoch, created_by, created_at, updated_at, active_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?6)
+    VALUES (:name, :title, :folded, :epoch, :by, :at, :at, :at)
     ON CONFLICT (name) DO NOTHING
     RETURNING {ROOM}"""
-ROOM_RENAME = f"UPDATE room SET title = ?2, title_folded = ?3, updated_at = ?4 WHERE name = ?1 RETURNING {ROOM}"
+ROOM_RENAME = f"UPDATE room SET title = ?, title_folded = ?, updated_at = ? WHERE name = ? RETURNING {ROOM}"
 ROOM_DOOM = "UPDATE room SET name = NULL WHERE id = ?"
 ROOM_DOOMED = "SELECT min(id) FROM room WHERE name IS NULL"
 ROOM_DELETE = "DELETE FROM room WHERE id = ?"  # its marks go with it
@@ -58,14 +61,14 @@ MESSAGES_BEFORE = f"""
 
 MESSAGES_SWEEP = """
     DELETE FROM message
-    WHERE room_id = ?1 AND seq < ?2 + (SELECT min(seq) FROM message WHERE room_id = ?1)"""
+    WHERE room_id = :room AND seq < :most + (SELECT min(seq) FROM message WHERE room_id = :room)"""
 
 # --- read_mark -------------------------------------------------------------------------------------------------
 
 MARKS_SAVE = """
     INSERT INTO read_mark (room_id, user_id, seq, moved_at)
-    SELECT mark.value ->> 0, mark.value ->> 1, mark.value ->> 2, ?2
-    FROM json_each(?1) AS mark JOIN room ON room.id = mark.value ->> 0
+    SELECT mark.value ->> 0, mark.value ->> 1, mark.value ->> 2, :at
+    FROM json_each(:marks) AS mark JOIN room ON room.id = mark.value ->> 0
     WHERE room.name IS NOT NULL
     ON CONFLICT (room_id, user_id) DO UPDATE SET seq = excluded.seq, moved_at = excluded.moved_at
     WHERE excluded.seq > read_mark.seq"""
@@ -102,20 +105,20 @@ ROLLOUTS = f"SELECT {ROLLOUT_COLUMNS} FROM rollout ORDER BY began_at DESC, id DE
 # One statement sees one moment, so this needs no transaction.
 LIVE_ROOM = f"""
     SELECT {ROOM},
-        (SELECT {MESSAGES} FROM (SELECT * FROM message WHERE room_id = room.id ORDER BY seq DESC LIMIT ?2)),
+        (SELECT {MESSAGES} FROM (SELECT * FROM message WHERE room_id = room.id ORDER BY seq DESC LIMIT :recent)),
         (SELECT json_group_object(user_id, seq) FROM
-            (SELECT * FROM read_mark WHERE room_id = room.id ORDER BY moved_at DESC, user_id LIMIT ?3))
-    FROM room WHERE name = ?1"""
+            (SELECT * FROM read_mark WHERE room_id = room.id ORDER BY moved_at DESC, user_id LIMIT :marks))
+    FROM room WHERE name = :name"""
 
 
 def rooms_sql(sort: RoomSort, order: Order, after: bool) -> str:
-    """The listing's statement: ?1 the folded search, ?2 the limit, ?3 and ?4 the cursor's key and id if `after`."""
+    """The listing's statement: :q the folded search, :limit, and if `after` the cursor's :key and :id."""
     # Nothing that is put into the text is a caller's. Names are unique, so a second column would only cost.
     columns = ["name"] if sort == "name" else [sort, "id"]
     compare, direction = ("<", " DESC") if order == "desc" else (">", "")
-    beyond = f"AND ({', '.join(columns)}) {compare} ({', '.join(['?3', '?4'][: len(columns)])})" if after else ""
+    beyond = f"AND ({', '.join(columns)}) {compare} ({', '.join([':key', ':id'][: len(columns)])})" if after else ""
     return f"""
         SELECT json_group_array(json_array({ROOM})) FROM (
             SELECT * FROM room
-            WHERE name IS NOT NULL AND (?1 = '' OR instr(name, ?1) > 0 OR instr(title_folded, ?1) > 0) {beyond}
-            ORDER BY {", ".join(column + direction for column in columns)} LIMIT ?2)"""
+            WHERE name IS NOT NULL AND (:q = '' OR instr(name, :q) > 0 OR instr(title_folded, :q) > 0) {beyond}
+            ORDER BY {", ".join(column + direction for column in columns)} LIMIT :limit)"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -463,6 +464,7 @@ async def test_nothing_scans_or_sorts_what_can_be_large(tmp_path: Path) -> None:
     store = await SqliteStore.open(tmp_path / "belfry.db")
 
     def plan(text: str) -> str:
+        text = re.sub(r":[a-z]+", "?", text)
         rows = store._writer.execute(f"EXPLAIN QUERY PLAN {text}", [None] * text.count("?")).fetchall()
         return "\n".join(detail for *_, detail in rows)
 
@@ -471,20 +473,25 @@ async def test_nothing_scans_or_sorts_what_can_be_large(tmp_path: Path) -> None:
         "before": sql.MESSAGES_BEFORE,
         "known": sql.KNOWN,
         "heads": sql.ROOM_HEADS,
-        "sweep": sql.MESSAGES_SWEEP.replace("?1", "?").replace("?2", "?"),
+        "sweep": sql.MESSAGES_SWEEP,
     }
     for name, text in statements.items():
         assert "SCAN message" not in plan(text), name
         assert "SCAN room" not in plan(text), name
         assert "TEMP B-TREE" not in plan(text), name
-    live = plan(sql.LIVE_ROOM.replace("?1", "?").replace("?2", "?").replace("?3", "?"))
+    live = plan(sql.LIVE_ROOM)
     assert "SEARCH read_mark USING INDEX read_mark_by_moved_at" in live or "SEARCH read_mark USING COVERING" in live
     for sort in get_args(RoomSort):
         for order in get_args(Order):
             for after in (False, True):
                 text = sql.rooms_sql(sort, order, after)
-                for number in "1234":
-                    text = text.replace(f"?{number}", "?")
                 # The search itself looks at every title; the order must come from an index all the same.
                 assert "TEMP B-TREE" not in plan(text), (sort, order, after)
     await store.aclose()
+
+
+def test_no_statement_has_numbered_placeholders() -> None:
+    statements = [text for name, text in vars(sql).items() if name.isupper() and isinstance(text, str)]
+    assert len(statements) > 20
+    listings = [sql.rooms_sql(sort, "asc", True) for sort in get_args(RoomSort)]
+    assert [text for text in statements + listings if re.search(r"\?\d", text)] == []
